@@ -1,4 +1,4 @@
-"""Build the admin app, which lists and reloads models, and reloads scenes and catalogues.
+"""Build the admin app, which lists and reloads models, and reloads scenes, catalogues and keys.
 
 It has a listener of its own, on loopback unless the settings say otherwise. One process alone, or the supervisor of
 several, does the work behind it.
@@ -18,17 +18,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from models.contract.catalogue.manifest import CatalogueManifest
+from service.access.keys import ApiKeys
+from service.access.sources import Access
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.renewing import Renewal
 from service.bundles.switching import Switcher
 from service.catalogues.live import Catalogues
 from service.contract.openapi import describe_admin
-from service.contract.problems import CATALOGUE_REFUSED, NOT_READY, SCENES_REFUSED, Problem, ProblemKind, unavailable
+from service.contract.problems import (
+    CATALOGUE_REFUSED,
+    KEYS_REFUSED,
+    NOT_READY,
+    SCENES_REFUSED,
+    Problem,
+    ProblemKind,
+    unavailable,
+)
 from service.pages.docs import docs_routes
 from service.settings import Settings
 from service.status import (
     CatalogueReload,
+    KeyReload,
     Models,
     ModelStatus,
     Reloaded,
@@ -40,7 +51,6 @@ from service.status import (
 )
 from service.telemetry.exposition import Scrape
 from service.telemetry.scrape import SCRAPED
-from service.transport.auth import ApiKeys
 from service.transport.bounds import BoundedApp
 from service.transport.errors import install_error_handlers
 from service.transport.methods import answer_methods
@@ -107,7 +117,7 @@ SwitchModel = Callable[[str, str | None], Awaitable[ModelStatus]]
 class AdminApp(FastAPI):
     """Describe the problems of its operations, and if they need a key."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, keys: ApiKeys) -> None:
         super().__init__(
             title="Listwright admin",
             version=version("listwright"),
@@ -115,9 +125,9 @@ class AdminApp(FastAPI):
             redoc_url=None,
             redirect_slashes=False,
             generate_unique_id_function=attrgetter("name"),
-            dependencies=[Depends(ApiKeys(settings.api_keys).check)],
+            dependencies=[Depends(keys.guard)],
         )
-        self._keyed = bool(settings.api_keys)
+        self._keyed = keys.needed
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
@@ -127,7 +137,9 @@ class AdminApp(FastAPI):
         return self.openapi_schema
 
 
-def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader, catalogues: Catalogues) -> FastAPI:
+def create_admin_app(
+    *, settings: Settings, registry: Registry, loader: Loader, catalogues: Catalogues, access: Access | None = None
+) -> FastAPI:
     """Build the app of a process that serves alone."""
 
     async def describe() -> Models:
@@ -136,7 +148,7 @@ def create_admin_app(*, settings: Settings, registry: Registry, loader: Loader, 
     async def reload(name: str, version: str | None) -> ModelStatus:
         return describe_model(await loader.reload(name, version), registry, catalogues)
 
-    return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader))
+    return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader), access=access)
 
 
 def admin_app(
@@ -146,9 +158,14 @@ def admin_app(
     scenes: SceneDesk,
     catalogues: CatalogueDesk,
     scrape: Scrape | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
-    """Build the app, with the same API keys; with `scrape` it shows metrics as well."""
-    app = AdminApp(settings)
+    """Build the app; with `scrape` it shows metrics as well.
+
+    Missing `access` is as the settings say.
+    """
+    access = Access.open(settings) if access is None else access
+    app = AdminApp(access.admin)
     answer_methods(app)
     app.add_middleware(BoundedApp, settings=settings)
     install_error_handlers(app)
@@ -176,6 +193,13 @@ def admin_app(
         outcome = await _unless_stopped(catalogues.reload())
         _check(outcome, CATALOGUE_REFUSED, settings)
         return catalogues.describe(outcome)
+
+    @app.post("/admin/v1/keys/reload", tags=["admin"], summary="Read the files of API keys, then switch to them")
+    async def reload_keys() -> KeyReload:
+        outcome = await _unless_stopped(access.reload())
+        if outcome.problem is not None:
+            raise Problem(KEYS_REFUSED, outcome.problem)
+        return KeyReload(result=outcome.result)
 
     if scrape is not None:
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from models.contract.serving import BATCH_PATH, RERANK_PATH
+from service.access.keys import ApiKeys
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
@@ -39,7 +40,6 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
 from service.telemetry.scrape import SCRAPED
 from service.timing.admission import Admission, AdmissionOptions
-from service.transport.auth import ApiKeys
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
 from service.transport.limits import Limits
@@ -61,7 +61,13 @@ class PublicApp(FastAPI):
     """
 
     def __init__(
-        self, endpoint: RerankEndpoint, batches: BatchEndpoint, settings: Settings, connections: Connections
+        self,
+        endpoint: RerankEndpoint,
+        batches: BatchEndpoint,
+        settings: Settings,
+        connections: Connections,
+        *,
+        keyed: bool,
     ) -> None:
         super().__init__(
             title="Listwright",
@@ -77,6 +83,7 @@ class PublicApp(FastAPI):
         self.endpoint = endpoint
         self._batches = batches
         self._settings = settings
+        self._keyed = keyed
         self.connections = connections
         self.router.routes.append(Route(RERANK_PATH, endpoint, methods=["POST"]))  # Answers 405 to other methods.
         self.router.routes.append(Route(BATCH_PATH, batches, methods=["POST"]))
@@ -93,9 +100,8 @@ class PublicApp(FastAPI):
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
             document = super().openapi()  # FastAPI keeps what it returns.
-            keyed = bool(self._settings.api_keys)
             most = self._settings.max_candidates
-            describe_public(document, max_candidates=most, keyed=keyed, answers={SCENES_PATH: SceneList})
+            describe_public(document, max_candidates=most, keyed=self._keyed, answers={SCENES_PATH: SceneList})
         assert self.openapi_schema is not None
         return self.openapi_schema
 
@@ -110,15 +116,19 @@ def create_app(
     scenes: Scenes | None = None,
     catalogues: Catalogues | None = None,
     live: LiveSource | None = None,
+    keys: ApiKeys | None = None,
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
     items, by default none. `live` is the source of their live values; whoever made it closes it.
+    Missing `keys` are those of the settings.
     """
     catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
-    keys = ApiKeys(settings.api_keys)
+    keys = ApiKeys.of(settings) if keys is None else keys
+    keys.on_swap(metrics.keys.swapped)
+    keys.on_failure(metrics.access.failed)
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
@@ -154,13 +164,13 @@ def create_app(
         admission=admission,
         reranker=reranker,
         observer=metrics.batches,
-        observers=observers,
+        observers=(metrics.keys.observe, *observers),
     )
     connections = Connections(limits, on_refuse=metrics.connection_refused)
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
-    app = PublicApp(endpoint, batches, settings, connections)
+    app = PublicApp(endpoint, batches, settings, connections, keyed=keys.needed)
     install_error_handlers(app)
     answer_methods(app)
     _add_health(app, registry, settings)
@@ -253,7 +263,7 @@ def _add_status(
     keys: ApiKeys,
     catalogues: Catalogues,
 ) -> None:
-    guarded = [Depends(keys.check)]
+    guarded = [Depends(keys.guard)]
 
     @app.get("/v1/models", tags=["status"], summary="Live models", dependencies=guarded)
     async def list_models() -> Models:
@@ -273,7 +283,7 @@ def _add_status(
 
 
 def _add_scenes(app: FastAPI, scenes: Scenes, keys: ApiKeys) -> None:
-    @app.get(SCENES_PATH, tags=["status"], summary="Live scenes", dependencies=[Depends(keys.check)])
+    @app.get(SCENES_PATH, tags=["status"], summary="Live scenes", dependencies=[Depends(keys.guard)])
     async def list_scenes() -> Response:
         found = [scenes.live[name] for name in sorted(scenes.live)]
         return Response(encode_scenes(found), media_type="application/json")

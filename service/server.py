@@ -9,6 +9,8 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
+from service.access.keys import ApiKeys
+from service.access.sources import Access
 from service.admin import create_admin_app
 from service.app import PublicApp, create_app
 from service.bundles.catalogues import CatalogueOptions
@@ -62,11 +64,17 @@ class Core:
     scenes: Scenes
     catalogues: Catalogues
     live: LiveSource | None
+    keys: ApiKeys
 
 
 @contextlib.contextmanager
 def assemble(
-    settings: Settings, config: SessionConfig, exposition: Exposition | None = None, *, tried: bool = False
+    settings: Settings,
+    config: SessionConfig,
+    keys: ApiKeys,
+    exposition: Exposition | None = None,
+    *,
+    tried: bool = False,
 ) -> Iterator[Core]:
     """Put the parts together; at the end let the inference thread finish, unless it hangs.
 
@@ -116,6 +124,7 @@ def assemble(
             scenes=scenes,
             catalogues=catalogues,
             live=live,
+            keys=keys,
         )
         yield Core(
             registry=registry,
@@ -126,6 +135,7 @@ def assemble(
             scenes=scenes,
             catalogues=catalogues,
             live=live,
+            keys=keys,
         )
 
 
@@ -174,12 +184,14 @@ async def serve(settings: Settings) -> int:
     """Listen, load, answer, drain; return the exit status."""
     config = session_config(settings)
     _log.info("inference runs on %s", config.provider)
+    access = Access.open(settings)
     sockets = bind_sockets(settings)
     stop = stop_event()
-    with assemble(settings, config) as core:
+    with assemble(settings, config, access.public) as core:
         admin = create_admin_app(
-            settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues
+            settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues, access=access
         )
+        access.observe(core.metrics.access)
         public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
         listeners = [public, Listener(admin, settings, sockets.admin)]
         async with live_values(core.live), asyncio.TaskGroup() as group:
@@ -187,8 +199,9 @@ async def serve(settings: Settings) -> int:
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
             chores = Chores(core.loader)
-            loads = [group.create_task(work) for work in (_load(core), chores.watch(), chores.reload_when_wanted())]
-            with on_hangup(chores.want_reload):
+            works = (_load(core), chores.watch(), chores.reload_when_wanted(), access.reload_when_wanted())
+            loads = [group.create_task(work) for work in works]
+            with on_hangup(chores.want_reload, access.want_reload):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -100,6 +100,12 @@ class SceneReload(BaseModel):
     problem: str | None = Field(description="Why it was refused; null: it was not.")
 
 
+class KeyReload(BaseModel):
+    """Outcome of a reload for the files of API keys."""
+
+    result: Result = Field(description="ok: keys have changed; unchanged: none has, or none comes from a file.")
+
+
 class CatalogueReload(BaseModel):
     """Outcome of a reload for the catalogues, and those that serve now."""
 

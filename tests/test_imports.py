@@ -69,7 +69,7 @@ FLOORS = {
         "options",
         "settings",
         "timing scenes",
-        "catalogues",
+        "catalogues access",
         "transport",
         "inference",
         "inference.onnx",

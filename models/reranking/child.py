@@ -27,7 +27,10 @@ _LOOK_SECONDS: Final = 0.05
 _LAST_LINES: Final = 8
 _IN_PROGRESS: Final = 4096
 # What would make this service listen elsewhere, ask for a key, or do more than it is asked.
-_NOT_INHERITED: Final = ("API_KEYS", "HOST", "PORT", "ADMIN_HOST", "SHADOW", "SHADOW_SHARE", "DEADLINE_MODE")
+_NOT_INHERITED: Final = (
+    *("API_KEYS", "API_KEYS_FILE", "ADMIN_KEYS_FILE"),
+    *("HOST", "PORT", "ADMIN_HOST", "SHADOW", "SHADOW_SHARE", "DEADLINE_MODE"),
+)
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ HEADERS: Final[Mapping[str, dict[str, Any]]] = {
 OF_PROBLEMS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("x-request-id", "www-authenticate"),
     415: ("x-request-id", "accept-encoding"),
+    429: ("x-request-id", "retry-after"),
     503: ("x-request-id", "retry-after"),
 }
 """Headers of the problems of a status, where it has more than the request id."""

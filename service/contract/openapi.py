@@ -17,9 +17,11 @@ from service.contract.problems import (
     BUNDLE_REFUSED,
     CATALOGUE_REFUSED,
     CONFLICT,
+    KEYS_REFUSED,
     KINDS,
     MEDIA_TYPE,
     MISDIRECTED,
+    RATE_LIMITED,
     SCENES_REFUSED,
     Problem,
     ProblemDocument,
@@ -39,7 +41,7 @@ TAGS: Final = {
 """What each tag holds."""
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
-_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED, CATALOGUE_REFUSED)
+_ADMIN_ONLY: Final = (CONFLICT, MISDIRECTED, BUNDLE_REFUSED, SCENES_REFUSED, CATALOGUE_REFUSED, KEYS_REFUSED)
 _EVERYWHERE: Final = frozenset({400, 414, 431, 500, 501, 503})
 _WITH_A_BODY: Final = frozenset({408, 413, 415, 422})
 _FASTAPIS: Final = ("HTTPValidationError", "ValidationError")
@@ -73,7 +75,7 @@ def describe_public(
     for path, type_ in answers.items():
         document["paths"][path]["get"]["responses"]["200"]["content"] = _json(type_)
     kinds = tuple(kind for kind in KINDS if kind not in _ADMIN_ONLY)
-    _complete(document, kinds, lambda path: {401} if path.startswith("/v1/") else set(), keyed=keyed)
+    _complete(document, kinds, lambda path: {401, 429} if path.startswith("/v1/") else set(), keyed=keyed)
 
 
 def describe_admin(document: Document, *, keyed: bool) -> None:
@@ -82,9 +84,9 @@ def describe_admin(document: Document, *, keyed: bool) -> None:
     If `keyed`, all operations need a key.
     """
     _add_schemas(document, [])
-    _complete(
-        document, KINDS, lambda path: {401, 421, 409, 422} if path.endswith("/reload") else {401, 421}, keyed=keyed
-    )
+    kinds = tuple(kind for kind in KINDS if kind is not RATE_LIMITED)
+    every = {401, 421, 429}
+    _complete(document, kinds, lambda path: every | ({409, 422} if path.endswith("/reload") else set()), keyed=keyed)
 
 
 def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _complete(document: Document, kinds: tuple[ProblemKind, ...], more: Statuses
     components = document["components"]
     components["headers"] = dict(HEADERS)
     components["securitySchemes"] = {
-        SCHEME: {"type": "http", "scheme": "bearer", "description": "One of LISTWRIGHT_API_KEYS, where they are set."}
+        SCHEME: {"type": "http", "scheme": "bearer", "description": "One of the API keys, where they are set."}
     }
     used: set[int] = set()
     for path, operations in document["paths"].items():

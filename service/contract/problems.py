@@ -40,6 +40,9 @@ INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not vali
 BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)
 SCENES_REFUSED: Final = ProblemKind("scenes-refused", "The scenes were not loaded", 422)
 CATALOGUE_REFUSED: Final = ProblemKind("catalogue-refused", "A catalogue was not loaded", 422)
+KEYS_REFUSED: Final = ProblemKind("keys-refused", "A file of API keys was not loaded", 422)
+TOO_MANY_ATTEMPTS: Final = ProblemKind("too-many-attempts", "Too many attempts with a wrong API key", 429)
+RATE_LIMITED: Final = ProblemKind("rate-limited", "The API key has sent as many requests as it may", 429)
 HEADERS_TOO_LARGE: Final = ProblemKind("headers-too-large", "The headers are too large", 431)
 INTERNAL: Final = ProblemKind("internal-error", "The service failed", 500)
 NOT_IMPLEMENTED: Final = ProblemKind("not-implemented", "The request needs a part of HTTP that is not supported", 501)
@@ -64,6 +67,9 @@ KINDS: Final = (
     BUNDLE_REFUSED,
     SCENES_REFUSED,
     CATALOGUE_REFUSED,
+    KEYS_REFUSED,
+    TOO_MANY_ATTEMPTS,
+    RATE_LIMITED,
     HEADERS_TOO_LARGE,
     INTERNAL,
     NOT_IMPLEMENTED,

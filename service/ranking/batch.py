@@ -21,6 +21,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.access.keys import ApiKeys
 from service.contract.batch import BatchResult, split_batch
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
@@ -37,17 +38,16 @@ from service.ranking.endpoint import (
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import NO_KEY, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import Call, check_media_type, read_body, read_call, send_bytes
-from service.transport.auth import ApiKeys
 from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
-_UNAVAILABLE: Final = 503
+_WORTH_SENDING_AGAIN: Final = (429, 503)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +87,15 @@ _Outcomes = list[_Outcome]
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A batch that has arrived; `patience` is how many seconds its caller waits from then."""
+    """A batch that has arrived; `patience` is how many seconds its caller waits from then.
+
+    `key` is the name of its API key; each of its requests counts against the key's limit.
+    """
 
     call: Call
     bodies: Sequence[bytes]
     patience: float
+    key: str
 
 
 class BatchEndpoint:
@@ -123,7 +127,7 @@ class BatchEndpoint:
         clock = Stopwatch(call.arrival, call.lag)
         outcome: RequestOutcome = "ok"
         try:
-            found = await self._answer(call, receive)
+            found = await self._answer(call, scope, receive)
         except ClientDisconnect:
             outcome = "cancelled"
         except Problem as problem:
@@ -139,12 +143,15 @@ class BatchEndpoint:
             await send_bytes(send, 200, body, _JSON, headers)
         self._observer.observe_batch(outcome, clock.elapsed)
 
-    async def _answer(self, call: Call, receive: Receive) -> _Outcomes:
+    async def _answer(self, call: Call, scope: Scope, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
 
-        Raises `Problem`, which is a 503 if the batch or none of its requests had a place.
+        Raises `Problem`, which is a 503 if the batch or none of its requests had a place, or a 429 if its key may not
+        send one.
         """
-        self._keys.check(call.header(b"authorization"))
+        key = self._keys.check(call.header(b"authorization"), scope.get("client")) or NO_KEY
+        if (limit := self._keys.look(key)) is not None:
+            raise limit.problem()
         check_media_type(call)
         coding = content_coding(call)
         options = self._options
@@ -153,11 +160,11 @@ class BatchEndpoint:
         with self._in_progress(len(body) if coding is None else options.max_body_bytes):
             if coding is not None:
                 body = await decompress(body, coding, options.max_body_bytes)
-            batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0])
+            batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0], key)
             del body
             found = await _while_present(self._answer_all(batch), call)
         first = found[0].problem
-        if first is not None and all(o.problem and o.problem.kind.status == _UNAVAILABLE for o in found):
+        if first is not None and all(o.problem and o.problem.kind.status in _WORTH_SENDING_AGAIN for o in found):
             raise first
         return found
 
@@ -192,7 +199,7 @@ class BatchEndpoint:
     async def _one(self, batch: _Batch, index: int, body: bytes) -> _Outcome:
         """Answer one request and record it; no fault of its own is raised."""
         call = replace(batch.call, request_id=f"{batch.call.request_id}-{index}", arrival=perf_counter(), lag=0.0)
-        exchange = Exchange(call, Stopwatch(call.arrival, 0.0))
+        exchange = Exchange(call, Stopwatch(call.arrival, 0.0), key=batch.key)
         try:
             return await self._list(exchange, batch, body)
         except Problem as problem:
@@ -213,6 +220,8 @@ class BatchEndpoint:
         if refused is not None:
             raise no_place(refused, options.retry_after_seconds)
         try:
+            if (limit := self._keys.take(batch.key)) is not None:
+                raise limit.problem()
             exchange.request = request = decode_request(body, most_fields=self._most_fields)
             call.request_id = request.request_id or call.request_id
             request, inherited = self._reranker.merge(request)

@@ -16,6 +16,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.access.keys import ApiKeys
 from service.bundles.model import Model
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
@@ -27,8 +28,16 @@ from service.scenes.scene import NO_SCENE
 from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout, is_close
-from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
-from service.transport.auth import ApiKeys
+from service.transport.asgi import (
+    API_KEY_KEY,
+    TICKET_KEY,
+    Call,
+    check_media_type,
+    is_header_safe,
+    read_body,
+    read_call,
+    send_bytes,
+)
 from service.transport.compression import content_coding, decompress
 from service.transport.gate import Refusal
 
@@ -143,7 +152,7 @@ class RerankEndpoint:
         exchange = Exchange.begin(scope)
         call = exchange.call
         try:
-            exchange.key = self._keys.check(call.header(b"authorization")) or NO_KEY
+            self._identify(exchange, scope)
             answered = await self._rerank(exchange, scope, receive)
         except ClientDisconnect:
             self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
@@ -163,7 +172,21 @@ class RerankEndpoint:
         if self._refusals is None:
             return None
         reason = self._admission.judge()
-        return None if reason is None else self._refusals.refuse(reason, scope)
+        if reason is not None:
+            return self._refusals.refuse(reason, scope)
+        return self._refusals.over_limit(self._keys, scope) if self._keys.are_limited else None
+
+    def _identify(self, exchange: Exchange, scope: Scope) -> None:
+        """Note the key of a request. Raises `Problem` (401, 429) unless it opens the service."""
+        name = scope.get(API_KEY_KEY)
+        if name is not None:
+            exchange.key = name
+            return
+        name = self._keys.check(exchange.call.header(b"authorization"), scope.get("client"))
+        if name is not None:
+            exchange.key = name
+            if (limit := self._keys.take(name)) is not None:
+                raise limit.problem()
 
     def enter(self, scope: Scope) -> None:
         """Count a request whose body is whole, if there is still room.

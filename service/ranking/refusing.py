@@ -6,17 +6,19 @@ every one is made once, and the rest touches as little as it can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Final, get_args
+from typing import Final, NamedTuple, Protocol, get_args
 
 import msgspec
 from starlette.types import Scope
 
+from service.access.keys import ApiKeys, KeyLimit
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord
+from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
+    API_KEY_KEY,
     ARRIVAL_KEY,
     REQUEST_ID_FIELD,
     TRACE_FIELD,
@@ -35,8 +37,23 @@ _REASONS: Final[dict[RefusalReason, tuple[ProblemKind, str]]] = {
 _DOCUMENT_END: Final = b'""}'
 """End of a problem document whose request id, its last field, is empty."""
 
-CountRefusal = Callable[[str, float], None]
-"""Told the reason of each refusal, and the seconds since its arrival."""
+_MOST_LIMITS: Final = 128
+_UNAVAILABLE: Final = 503
+
+
+class CountRefusal(Protocol):
+    """Is told of each refusal."""
+
+    def __call__(self, reason: str, seconds: float, key: str = NO_KEY) -> None:
+        """Note the reason, the seconds since the arrival, and the key's name."""
+
+
+class _Constant(NamedTuple):
+    """Constant parts of one kind of refusal; the document ends before the request id."""
+
+    head: bytes
+    document: bytes
+    kind: ProblemKind
 
 
 class HeadRefusals:
@@ -50,11 +67,35 @@ class HeadRefusals:
     ) -> None:
         reasons = get_args(RefusalReason)
         self._constant = {reason: _constant_parts(no_place(reason, retry_after_seconds)) for reason in reasons}
+        self._limits: dict[KeyLimit, _Constant] = {}
         self._count = count
         self._observers = tuple(observers)
 
     def refuse(self, reason: RefusalReason, scope: Scope) -> Refusal:
-        """Return the refusal of a request, counted."""
+        """Return the refusal of a request for which there is no place, counted."""
+        return self._refuse(self._constant[reason], scope, NO_KEY)
+
+    def over_limit(self, keys: ApiKeys, scope: Scope) -> Refusal | None:
+        """Count a request against its key's limit; refuse one that is over it."""
+        authorization: bytes | None = dict(scope["headers"]).get(b"authorization")
+        name = None if authorization is None else keys.find(authorization.decode("latin-1"))
+        if name is None:  # The handler refuses it, and counts that.
+            return None
+        limit = keys.take(name)
+        if limit is not None:
+            return self._limit(limit, scope)
+        scope[API_KEY_KEY] = name
+        return None
+
+    def _limit(self, limit: KeyLimit, scope: Scope) -> Refusal:
+        constant = self._limits.get(limit)
+        if constant is None:
+            if len(self._limits) >= _MOST_LIMITS:  # Limits of keys that are gone stay until then.
+                self._limits.clear()
+            constant = self._limits[limit] = _constant_parts(limit.problem())
+        return self._refuse(constant, scope, limit.key)
+
+    def _refuse(self, constant: _Constant, scope: Scope, key: str) -> Refusal:
         asked = traced = None
         for name, value in scope["headers"]:
             if name == REQUEST_ID_FIELD:
@@ -62,7 +103,7 @@ class HeadRefusals:
             elif name == TRACE_FIELD:
                 traced = value.decode("latin-1")
         request_id = asked if asked is not None and is_header_safe(asked) else new_id()
-        head, document = self._constant[reason]
+        head, document, kind = constant
         head = b"%bx-request-id: %b\r\n" % (head, request_id.encode())
         trace = parse_traceparent(traced)
         if trace is not None:
@@ -70,17 +111,16 @@ class HeadRefusals:
         # A safe id may still hold what JSON escapes.
         refusal = head, b"%b%b}" % (document, _encode(request_id))
         seconds = perf_counter() - scope[ARRIVAL_KEY]
-        self._count(reason, seconds)
+        self._count(kind.slug, seconds, key)
         if self._observers:
-            self._observe(request_id, None if trace is None else trace.trace_id, reason, seconds)
+            self._observe(request_id, None if trace is None else trace.trace_id, kind, seconds, key)
         return refusal
 
-    def _observe(self, request_id: str, trace_id: str | None, reason: RefusalReason, seconds: float) -> None:
-        kind, _ = _REASONS[reason]
+    def _observe(self, request_id: str, trace_id: str | None, kind: ProblemKind, seconds: float, key: str) -> None:
         record = RequestRecord(
             request_id=request_id,
             trace_id=trace_id,
-            outcome="rejected",
+            outcome="rejected" if kind.status == _UNAVAILABLE else "invalid",
             status=kind.status,
             seconds=seconds,
             reason=kind.slug,
@@ -90,6 +130,7 @@ class HeadRefusals:
             candidates=0,
             batch_size=0,
             health=None,
+            key=key,
         )
         for observe in self._observers:
             observe(record)
@@ -101,10 +142,11 @@ def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:
     return unavailable(kind, detail, retry_after_seconds)
 
 
-def _constant_parts(problem: Problem) -> tuple[bytes, bytes]:
-    """Return the head, and the document up to the request id."""
+def _constant_parts(problem: Problem) -> _Constant:
+    """Render what does not depend on the request."""
     fields = {"content-type": MEDIA_TYPE, **problem.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     document = _encode(problem.document(""))
     assert document.endswith(_DOCUMENT_END)
-    return STATUS_LINES[problem.kind.status] + lines.encode(), document.removesuffix(_DOCUMENT_END)
+    head = STATUS_LINES[problem.kind.status] + lines.encode()
+    return _Constant(head, document.removesuffix(_DOCUMENT_END), problem.kind)

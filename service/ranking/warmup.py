@@ -19,6 +19,7 @@ from starlette.types import Message
 from models.contract.catalogue.catalogue import Catalogue
 from models.contract.manifest import Manifest
 from models.contract.spec import OBJECTIVES
+from service.access.keys import ApiKeys
 from service.bundles.model import BundleError, Model
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
@@ -33,7 +34,6 @@ from service.ranking.lists import degraded_list
 from service.ranking.rerank import Reranker
 from service.timing.admission import Admission, AdmissionOptions
 from service.timing.deadline import NEVER, Deadline
-from service.transport.auth import ApiKeys
 
 _REQUESTS: Final = 20
 _GENTLE_REQUESTS: Final = 3
@@ -99,7 +99,7 @@ async def _send_requests(dispatcher: Dispatcher, model: Model, gently: bool, cat
         options=EndpointOptions(
             max_body_bytes=max(map(len, bodies)), read_timeout_seconds=_TIMEOUT_SECONDS, budget_seconds=NEVER
         ),
-        keys=ApiKeys(()),
+        keys=ApiKeys(),
         admission=Admission(AdmissionOptions(limit=most)),
         reranker=Reranker(registry=registry, dispatcher=dispatcher, max_candidates=CANDIDATES, catalogues=catalogues),
         observers=(),

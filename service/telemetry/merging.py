@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from service.telemetry.snapshots import Family, Labels, Layout, Values
-from service.telemetry.versions import LASTING_SECONDS, SCENE, Version
+from service.telemetry.versions import KEY, LASTING_SECONDS, SCENE, Version
 
 Parts = tuple[tuple[float, ...], ...]
 """For every sample of a series, numbers whose sum (or maximum) is what ended sources had."""
@@ -30,10 +30,12 @@ class _Key(NamedTuple):
 
     @property
     def version(self) -> Version | None:
-        """Return the model and version, or the scene, that it is about, or None."""
+        """Return the version, scene or API key that it is about, or None."""
         labels = dict(self.labels)
         if "scene" in labels:
             return (SCENE, labels["scene"])
+        if "key" in labels:
+            return (KEY, labels["key"])
         return (labels["model"], labels["version"]) if {"model", "version"} <= labels.keys() else None
 
 
@@ -88,7 +90,7 @@ class Totals:
     def view(self, live: Collection[Version] = ()) -> CollectorRegistry:
         """Return what all have counted by now, to be rendered in any thread.
 
-        `live` names versions and scenes whose counts stay, even if no worker shows them now.
+        `live` names versions, scenes and keys whose counts stay, even if no worker shows them now.
         """
         shown = {key for source in self._sources.values() for key in source.values}
         if shown:

@@ -6,6 +6,7 @@ series exists from the start: label sets are closed. The exposition decides wher
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, get_args
 
@@ -19,6 +20,7 @@ from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.catalogues import SIZE, SIZE_MODE, CatalogueMetrics
 from service.telemetry.exposition import Exposition, Scrape
 from service.telemetry.field_series import FieldSeries
+from service.telemetry.keys import AccessMetrics, KeyMetrics
 from service.telemetry.live_values import LiveValueMetrics
 from service.telemetry.records import ListHealth, RequestOutcome, RequestRecord, ShadowRecord
 from service.telemetry.refusals import PendingRefusals, Refused
@@ -79,6 +81,8 @@ class Metrics:
         self.live_values = LiveValueMetrics(self.registry)
         self._scenes = SceneMetrics(self.registry, _edges(budget_seconds))
         self.scenes_swapped = self._scenes.swapped
+        self.keys = KeyMetrics(self.registry)
+        self.access = AccessMetrics(self.registry)
 
     def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
         """Make a counter with one closed label; return a series for each of its values."""
@@ -202,6 +206,7 @@ class Metrics:
         self._fields.sweep()
         self._catalogues.items.sweep()
         self._scenes.sweep()
+        self.keys.sweep()
 
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""
@@ -236,6 +241,7 @@ class Metrics:
         """Count one request."""
         self._requests.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds)
         self._scenes.observe(record)
+        self.keys.observe(record)
         if record.outcome not in _NOT_VALID:
             answered = record.outcome in records.ANSWERED
             self._window.add(record.seconds, answered=answered, degraded=record.outcome == "degraded")
@@ -264,13 +270,20 @@ class Metrics:
 
     def _count_refusals(self, refusals: Sequence[Refused]) -> None:
         """Count requests that were refused by their headers, as `observe` would."""
-        durations = self._requests.of(records.NO_MODEL, records.NO_MODEL).outcomes["rejected"]
+        durations = self._requests.of(records.NO_MODEL, records.NO_MODEL).outcomes
+        alike: dict[tuple[RequestOutcome, str], int] = defaultdict(int)
         for refused in refusals:
-            durations.observe(refused.seconds)
+            limited = refused.reason not in self._rejected
+            outcome: RequestOutcome = "invalid" if limited else "rejected"
+            durations[outcome].observe(refused.seconds)
             self._stages["lag"].observe(refused.seconds)
-            self._window.add(refused.seconds, answered=False, degraded=False, ended=refused.ended)
-            self._rejected[refused.reason].inc()
-        self._scenes.refused(len(refusals))
+            alike[outcome, refused.key] += 1
+            if not limited:
+                self._window.add(refused.seconds, answered=False, degraded=False, ended=refused.ended)
+                self._rejected[refused.reason].inc()
+        for (outcome, key), requests in alike.items():
+            self._scenes.refused(outcome, requests)
+            self.keys.refused(key, requests, limited=outcome == "invalid")
 
     def observe_shadow(self, record: ShadowRecord) -> None:
         """Count one sampled request, and how far the lists agree."""

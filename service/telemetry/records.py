@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
+from service.access.key import RESERVED_NAME
 from service.contract.field_values import FieldCounts
 from service.contract.schemas import DegradedReason, Item, Source
 from service.scenes.scene import NO_SCENE
@@ -31,7 +32,7 @@ infer: its run. respond: encoding and sending."""
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
 
-NO_KEY: Final = "none"
+NO_KEY: Final = RESERVED_NAME
 """Name of the key of requests that came without one, or with one that is not known."""
 
 Choice = Literal["plan", "sort", "bypass"]

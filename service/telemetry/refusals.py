@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
+from service.telemetry.records import NO_KEY
+
 _AT_ONCE: Final = 16  # They take some 0.1 ms together.
 
 
 class Refused(NamedTuple):
-    """One refusal: its reason, the seconds since its arrival, and its time on `monotonic`."""
+    """One refusal: reason, seconds since arrival, time on `monotonic`, and the key's name."""
 
     reason: str
     seconds: float
     ended: float
+    key: str
 
 
 class PendingRefusals:
@@ -28,9 +31,9 @@ class PendingRefusals:
         self._count = count
         self._pending: list[Refused] = []
 
-    def add(self, reason: str, seconds: float) -> None:
+    def add(self, reason: str, seconds: float, key: str = NO_KEY) -> None:
         """Note a refusal."""
-        self._pending.append(Refused(reason, seconds, monotonic()))
+        self._pending.append(Refused(reason, seconds, monotonic(), key))
         if len(self._pending) >= _AT_ONCE:
             self.flush()
 

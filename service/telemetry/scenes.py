@@ -68,6 +68,6 @@ class SceneMetrics:
         """Count one request."""
         self._series.of(SCENE, record.scene).observe(record)
 
-    def refused(self, requests: int) -> None:
+    def refused(self, outcome: RequestOutcome, requests: int) -> None:
         """Count requests that were refused before their scene was known."""
-        self._series.of(SCENE, NO_SCENE).outcomes["rejected"].inc(requests)
+        self._series.of(SCENE, NO_SCENE).outcomes[outcome].inc(requests)

@@ -1,4 +1,4 @@
-"""Keep metrics by version or by scene; end them some time after it has retired.
+"""Keep metrics by version, scene or key; end them some time after it has retired.
 
 What serves no more would otherwise be shown for ever, and each reload would make scrapes slower. Its series end whole.
 They are not added to those of another, whose rates would jump.
@@ -26,10 +26,13 @@ _OVERLAP: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _TAU: Final = (-1, -0.8, -0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1)
 
 Version = tuple[str, str]
-"""Name and version of a model; or `SCENE` and the name of a scene."""
+"""Name and version of a model; or `SCENE` and the name of a scene; or `KEY` and the name of an API key."""
 
 SCENE: Final = ""
 """Stands for the name of a model, which is never empty, where series are a scene's."""
+
+KEY: Final = "\0"
+"""Stands for it where series are an API key's; no folder has this name, and so no model."""
 
 
 class Family(Protocol):

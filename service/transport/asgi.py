@@ -21,6 +21,9 @@ ARRIVAL_KEY: Final = "listwright.arrival"
 TICKET_KEY: Final = "listwright.ticket"
 """Scope key of a request that counts as one in progress; see `admission.py`."""
 
+API_KEY_KEY: Final = "listwright.api-key"
+"""Scope key with the name of the API key, of a request that counts against the key's limit already."""
+
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
 

@@ -167,12 +167,17 @@ def stop_event() -> asyncio.Event:
 
 
 @contextlib.contextmanager
-def on_hangup(reload: Callable[[], object]) -> Iterator[None]:
-    """Call `reload` on SIGHUP."""
+def on_hangup(*reloads: Callable[[], object]) -> Iterator[None]:
+    """Call all of `reloads` on SIGHUP."""
     if sys.platform == "win32":
         yield
         return
     loop = asyncio.get_running_loop()
+
+    def reload() -> None:
+        for one in reloads:
+            one()
+
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         yield

@@ -8,10 +8,11 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from models.contract.catalogue.manifest import CatalogueError
+from service.access.key import ApiKey
 from service.bundles.model import BundleError
 from service.scenes.scene import SceneError
 from service.settings import Settings
@@ -19,7 +20,7 @@ from service.transport.sockets import stop_connecting
 from service.workers.fleet import Fleet
 from service.workers.gathering import End, Gatherer, SupervisorMetrics
 from service.workers.handle import WorkerGone, WorkerProcess
-from service.workers.messages import Drain
+from service.workers.messages import Done, Drain, TakeKeys
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS: Final = 0.1
@@ -40,9 +41,11 @@ class Crew:
         metrics: SupervisorMetrics,
         gatherer: Gatherer,
         *,
+        keys: Sequence[ApiKey] = (),
         give_up: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._keys = tuple(keys)
         self._public = public
         self._fleet = fleet
         self._metrics = metrics
@@ -74,6 +77,26 @@ class Crew:
         for worker in self._workers.values():
             worker.terminate()
 
+    async def take_keys(self, keys: Sequence[ApiKey]) -> None:
+        """Let these API keys into all workers, and no other; end one that hangs.
+
+        Workers that start later get them, too.
+        """
+        self._keys = tuple(keys)
+        await asyncio.gather(*(self._give_keys(worker) for worker in self._workers.values()))
+
+    async def _give_keys(self, worker: WorkerProcess) -> None:
+        order = TakeKeys(list(self._keys))
+        if not worker.answers:  # It will have carried that out before it listens.
+            worker.tell(order)
+            return
+        try:
+            await worker.ask(order, Done)
+        except WorkerGone:
+            return
+        except RuntimeError as error:
+            worker.give_up(f"it did not take the new keys: {error}")
+
     async def ended(self) -> None:
         """Wait for the end of all; after the drain limit they are killed."""
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -83,6 +106,7 @@ class Crew:
     async def _start(self, slot: int) -> WorkerProcess:
         worker = await WorkerProcess.start(slot, self._public, self._fleet.settings, self._gatherer.hear)
         self._workers[slot] = worker
+        worker.tell(TakeKeys(list(self._keys)))
         self._gatherer.enter(worker)
         if self._stopping.is_set():
             worker.terminate()

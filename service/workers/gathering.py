@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
 from service.telemetry.exposition import keep_in_memory
+from service.telemetry.keys import AccessMetrics
 from service.telemetry.merging import Totals
 from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode, SnapshotReader
@@ -41,6 +42,7 @@ class SupervisorMetrics:
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
         self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
+        self.access = AccessMetrics(self.registry)
         Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
         modes: dict[str, MergeMode] = {"rerank_workers": "livesum", REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, modes)
@@ -53,7 +55,7 @@ class SupervisorMetrics:
 class Gatherer:
     """Keep the last snapshot of each worker, and answer scrapes.
 
-    Used from the event loop only. `live` returns the versions and scenes that are live.
+    Used from the event loop only. `live` returns the versions, scenes and API keys that are live.
     """
 
     def __init__(self, own: SupervisorMetrics, live: Callable[[], Collection[Version]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 from msgspec import Struct, json
 
+from service.access.key import ApiKey
 from service.catalogues.load import CheckedCatalogue
 from service.scenes.scene import Scene
 from service.telemetry.snapshots import Layout, Values
@@ -86,6 +87,12 @@ class Fail(Struct, tag=True, frozen=True):
     reason: str | None
 
 
+class TakeKeys(Struct, tag=True, frozen=True):
+    """Let these API keys in, and no other."""
+
+    keys: list[ApiKey]
+
+
 class Loaded(Struct, tag=True, frozen=True):
     """All bundles of the start have been loaded or have failed."""
 
@@ -124,6 +131,7 @@ Command = (
     | FailPart
     | Abort
     | Fail
+    | TakeKeys
     | Loaded
     | Listen
     | Drain

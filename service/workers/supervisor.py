@@ -11,10 +11,12 @@ import asyncio
 import logging
 import sys
 
+from service.access.sources import Access
 from service.admin import CatalogueDesk, SceneDesk, admin_app
 from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
+from service.telemetry.versions import KEY
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 from service.workers.crew import Crew
@@ -48,16 +50,20 @@ def _provider(settings: Settings) -> str:
 async def supervise(settings: Settings) -> int:
     """Start, keep, stop. Returns the exit status."""
     stop = stop_event()
+    access = Access.open(settings)
     sockets = bind_sockets(settings)
     metrics = SupervisorMetrics(lambda: fleet.size)
     fleet = Fleet(
         *(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused),
         *(metrics.scenes_reloaded, metrics.catalogues_reloaded),
     )
-    gatherer = Gatherer(metrics, lambda: fleet.live)
-    crew = Crew(settings, sockets.public, fleet, metrics, gatherer, give_up=stop.set)
+    gatherer = Gatherer(metrics, lambda: [*fleet.live, *((KEY, name) for name in access.public.names)])
+    crew = Crew(settings, sockets.public, fleet, metrics, gatherer, keys=access.public.live, give_up=stop.set)
+    access.share(crew.take_keys)
+    access.public.on_failure(metrics.access.failed)
+    access.observe(metrics.access)
     app = admin_app(
-        settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond
+        *(settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond, access)
     )
     admin = Listener(app, settings, sockets.admin)
     _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
@@ -67,10 +73,9 @@ async def supervise(settings: Settings) -> int:
             await crew.start()
             sockets.announce()
             chores = Chores(fleet)
-            loads = [
-                group.create_task(work) for work in (fleet.load_all(), chores.watch(), chores.reload_when_wanted())
-            ]
-            with on_hangup(chores.want_reload):
+            works = (fleet.load_all(), chores.watch(), chores.reload_when_wanted(), access.reload_when_wanted())
+            loads = [group.create_task(work) for work in works]
+            with on_hangup(chores.want_reload, access.want_reload):
                 await stop.wait()
             for load in loads:
                 load.cancel()

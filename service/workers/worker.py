@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from models.contract.catalogue.manifest import CatalogueError
+from service.access.keys import ApiKeys
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.catalogues.load import CheckedCatalogue
@@ -122,6 +123,8 @@ class Worker:
                     aborted.cancel()  # It may still be loading, long after the supervisor has given up.
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
+            case messages.TakeKeys(keys):
+                self._core.keys.swap(keys)
             case messages.Measure():
                 await self._reporter.report()
             case messages.Scraped():
@@ -168,7 +171,7 @@ async def work(control: socket.socket, public: socket.socket) -> int:
     scrapes = ScrapeClient(channel, settings.retry_after_seconds)
     exposition = SharedExposition(scrapes.scrape)
     with (
-        assemble(settings, session_config(settings), exposition, tried=True) as core,
+        assemble(settings, session_config(settings), ApiKeys.of(settings), exposition, tried=True) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
         app = core.app

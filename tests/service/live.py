@@ -19,6 +19,8 @@ import uvloop
 from fastapi import FastAPI
 
 from models.contract.features import Encoder
+from service.access.keys import ApiKeys
+from service.access.sources import Access
 from service.app import create_app
 from service.bundles.model import Model
 from service.bundles.registry import Registry
@@ -67,6 +69,7 @@ class Live:
     records: Sequence[RequestRecord]
     scenes: Scenes
     catalogues: Catalogues
+    keys: ApiKeys
     stop: Callable[[], None] = lambda: None
     """Begin to drain; the server ends in its own time."""
     ended: Callable[[], bool] = lambda: False
@@ -191,6 +194,7 @@ def live_app(
         scenes.swap(NO_SCENES)
     records: list[RequestRecord] = []
     live = make_live(configured, metrics.live_values)
+    access = Access.open(configured)
     with contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=configured,
@@ -201,6 +205,7 @@ def live_app(
             scenes=scenes,
             live=live,
             catalogues=catalogues,
+            keys=access.public,
         )
         with serving(app, configured, app.endpoint, app.connections, live) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
@@ -215,6 +220,7 @@ def live_app(
                 records,
                 scenes,
                 catalogues,
+                access.public,
                 stop,
                 lambda: not server_thread.is_alive(),
                 draining,

@@ -40,11 +40,11 @@ class Process:
     port: int
     admin_port: int
 
-    def ask(self, path: str, body: Any = None, port: int | None = None) -> tuple[int, Any]:
+    def ask(self, path: str, body: Any = None, port: int | None = None, key: str | None = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{port or self.port}{path}"
         try:
-            sent = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+            sent = urllib.request.Request(url, data, with_key(key))
             with urllib.request.urlopen(sent, timeout=60) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
@@ -61,6 +61,12 @@ class Process:
         self.popen.send_signal(signal.SIGTERM)
         out, err = self.popen.communicate(timeout=WAIT_SECONDS)
         return self.popen.returncode, out, err
+
+
+def with_key(key: str | None) -> dict[str, str]:
+    """The fields of a request, with an API key unless it is None."""
+    fields = {"Content-Type": "application/json"}
+    return fields if key is None else {**fields, "Authorization": f"Bearer {key}"}
 
 
 def environment(**more: str) -> dict[str, str]:

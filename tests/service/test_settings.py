@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from service import command
+from service.access.keys import ApiKeys
 from service.environment import PREFIX, is_service_link, shadowing_links
 from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
-from service.transport.auth import ApiKeys
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -191,7 +191,7 @@ def test_every_visible_ascii_character_may_be_in_a_key(monkeypatch: pytest.Monke
     monkeypatch.setenv("LISTWRIGHT_API_KEYS", key)
     (found,) = load_settings().api_keys
     assert found.get_secret_value() == key
-    ApiKeys([found]).check(f"Bearer {key}")
+    assert ApiKeys.of(load_settings()).check(f"Bearer {key}") == "key-1"
 
 
 def test_keys_are_split_at_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

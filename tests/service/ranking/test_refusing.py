@@ -16,7 +16,7 @@ from service.contract.problems import MEDIA_TYPE
 from service.ranking.refusing import HeadRefusals, no_place
 from service.telemetry.logs import log_refusal, request_loggers
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import RequestRecord
+from service.telemetry.records import NO_KEY, RequestRecord
 from service.timing.admission import RefusalReason
 from service.transport.asgi import ARRIVAL_KEY, is_header_safe, new_id
 from service.transport.gate import Refusal
@@ -47,7 +47,7 @@ def refuse(reason: RefusalReason, *headers: tuple[str, str], **observing: Any) -
     return fields, document
 
 
-def count_nothing(_reason: str, _seconds: float) -> None:
+def count_nothing(_reason: str, _seconds: float, _key: str = NO_KEY) -> None:
     pass
 
 
@@ -80,14 +80,17 @@ def test_the_trace_goes_on_with_a_span_of_its_own() -> None:
 
 
 def test_each_is_counted_and_a_record_is_made_only_for_those_who_look() -> None:
-    counted: list[tuple[str, float]] = []
+    counted: list[tuple[str, float, str]] = []
     records: list[RequestRecord] = []
     headers = ("x-request-id", "r-7"), ("traceparent", TRACE)
     refuse(
-        "shed", *headers, count=lambda reason, seconds: counted.append((reason, seconds)), observers=[records.append]
+        "shed",
+        *headers,
+        count=lambda *told: counted.append(told),
+        observers=[records.append],
     )
-    ((reason, seconds),) = counted
-    assert reason == "shed"
+    ((reason, seconds, key),) = counted
+    assert (reason, key) == ("shed", NO_KEY)
     assert 0 <= seconds < 60
     (record,) = records
     assert (record.request_id, record.trace_id) == ("r-7", "4bf92f3577b34da6a3ce929d0e0e4736")

@@ -30,7 +30,7 @@ from service.telemetry.metrics import Metrics
 from service.workers import crew, supervisor
 from tests.service.live import fake_model, make_settings
 from tests.service.requests import check_list, request
-from tests.service.test_process import SERVE, Process, fails, running
+from tests.service.test_process import SERVE, Process, fails, running, with_key
 from tests.service.tiny_bundle import Options, write_bundle
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
@@ -52,14 +52,14 @@ class Connection:
 
     opened: http.client.HTTPConnection
 
-    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
-        status, text = self.text(path, body)
+    def ask(self, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
+        status, text = self.text(path, body, key)
         return status, json.loads(text)
 
-    def text(self, path: str, body: Any = None) -> tuple[int, str]:
+    def text(self, path: str, body: Any = None, key: str | None = None) -> tuple[int, str]:
         sent = None if body is None else json.dumps(body).encode()
         method = "GET" if body is None else "POST"
-        self.opened.request(method, path, sent, {"Content-Type": "application/json"})
+        self.opened.request(method, path, sent, with_key(key))
         response = self.opened.getresponse()
         return response.status, response.read().decode()
 
