@@ -49,7 +49,7 @@ async def supervise(settings: Settings) -> int:
     """Start, keep, stop. Returns the exit status."""
     stop = stop_event()
     sockets = bind_sockets(settings)
-    metrics = SupervisorMetrics(lambda: fleet.size)
+    metrics = SupervisorMetrics(lambda: fleet.size, settings.workers)
     fleet = Fleet(
         *(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused),
         *(metrics.scenes_reloaded, metrics.catalogues_reloaded),
