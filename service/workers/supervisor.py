@@ -15,6 +15,7 @@ from service.admin import CatalogueDesk, SceneDesk, admin_app
 from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
+from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 from service.workers.crew import Crew
@@ -59,6 +60,7 @@ async def supervise(settings: Settings) -> int:
     app = admin_app(
         settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond
     )
+    spare_what_is_loaded()
     admin = Listener(app, settings, sockets.admin)
     _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
     async with asyncio.TaskGroup() as group:

@@ -31,6 +31,7 @@ from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import SharedExposition
 from service.telemetry.logs import configure_logging
+from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
 from service.transport.sockets import loop_factory, stop_event
 from service.workers import messages
@@ -173,6 +174,7 @@ async def work(control: socket.socket, public: socket.socket) -> int:
         assemble(settings, session_config(settings), exposition, tried=True) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
+        spare_what_is_loaded()
         app = core.app
         listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
         worker = Worker(core, listener, channel, reporter, supervisor, stop)
