@@ -144,6 +144,7 @@ def create_app(
         scenes=scenes,
         catalogues=catalogues,
         live=live,
+        on_error=metrics.model_failed,
     )
     options = endpoint_options(settings)
     endpoint = RerankEndpoint(
@@ -166,7 +167,7 @@ def create_app(
         observer=metrics.batches,
         observers=(metrics.keys.observe, *observers),
     )
-    connections = Connections(limits, on_refuse=metrics.connection_refused)
+    connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=metrics.head_refused)
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
@@ -273,9 +274,9 @@ def _add_status(
     async def model(name: str, version: str | None = None) -> ModelDetail:
         return describe_in_full(find_model(registry, name, version), registry, settings, catalogues)
 
-    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minute", dependencies=guarded)
+    @app.get("/v1/slo", tags=["status"], summary="Objectives and the last minutes", dependencies=guarded)
     async def get_slo() -> Slo:
-        return describe_slo(metrics.window, settings.budget_seconds)
+        return describe_slo(await metrics.gather_windows(), settings.budget_seconds)
 
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics", response_class=Response, responses=SCRAPED)
     async def get_metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:

@@ -34,6 +34,7 @@ from service.settings import Settings
 from service.telemetry.exposition import Exposition
 from service.telemetry.logs import request_loggers
 from service.telemetry.metrics import Metrics
+from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 
@@ -188,6 +189,7 @@ async def serve(settings: Settings) -> int:
     sockets = bind_sockets(settings)
     stop = stop_event()
     with assemble(settings, config, access.public) as core:
+        spare_what_is_loaded()
         admin = create_admin_app(
             settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues, access=access
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,9 +17,13 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.renewing import Renewal, Result
 from service.catalogues.live import Catalogues
-from service.telemetry.rolling import WINDOW_SECONDS, RollingWindow
+from service.telemetry.objectives import TARGET_SHARE
+from service.telemetry.rolling import Gathered, WindowCounts
 
-TARGET_SHARE = 0.99
+_OBJECTIVES: Final = {
+    "in-time": "valid requests answered with a list within the budget",
+    "not-degraded": "lists that are the model's",
+}
 
 
 class Health(BaseModel):
@@ -139,14 +143,35 @@ class SloStatus(BaseModel):
     current: float | None = Field(description="Share in the window; null when there were no requests.")
 
 
+class SloCount(BaseModel):
+    """One objective in one window."""
+
+    name: str
+    valid: int = Field(description="Requests, or lists, that count for it.")
+    good: int = Field(description="Those that meet it.")
+    current: float | None = Field(description="good / valid; null when there were none.")
+
+
+class SloWindow(BaseModel):
+    """The last minutes."""
+
+    seconds: float
+    requests: int = Field(description="Valid requests in the window.")
+    p99_seconds: float | None = Field(description="Within 2%; null when there were no requests.")
+    objectives: list[SloCount]
+
+
 class Slo(BaseModel):
-    """The latency budget, the objectives, and the last minute of this process."""
+    """The latency budget, the objectives, and the last minutes of all workers."""
 
     budget_seconds: float
-    window_seconds: float
+    window_seconds: float = Field(description="Of the figures beside it, which are those of the first window.")
     requests: int = Field(description="Valid requests in the window: all but 4xx and those whose client left.")
-    p99_seconds: float | None
+    p99_seconds: float | None = Field(description="Within 2%; null when there were no requests.")
     objectives: list[SloStatus]
+    windows: list[SloWindow] = Field(description="The last 1, 5 and 30 minutes; less since the start, if that is less.")
+    workers: int = Field(description="Workers whose requests are counted.")
+    complete: bool = Field(description="false: another worker, or the supervisor, did not answer in time.")
 
 
 def describe_models(registry: Registry, catalogues: Catalogues) -> Models:
@@ -211,23 +236,36 @@ def _describe_catalogue(manifest: CatalogueManifest) -> CatalogueStatus:
     )
 
 
-def describe_slo(window: RollingWindow, budget_seconds: float) -> Slo:
-    """Describe the objectives and the last minute, for `GET /v1/slo`."""
-    in_time = "valid requests answered with a list within the budget"
+def describe_slo(found: Gathered, budget_seconds: float) -> Slo:
+    """Describe the objectives and the last minutes, for `GET /v1/slo`."""
+    windows = [_window(counts, budget_seconds) for counts in found.windows]
+    first = windows[0]
     return Slo(
         budget_seconds=budget_seconds,
-        window_seconds=WINDOW_SECONDS,
-        requests=window.count(),
-        p99_seconds=_number(window.quantile(0.99)),
+        window_seconds=first.seconds,
+        requests=first.requests,
+        p99_seconds=first.p99_seconds,
         objectives=[
-            _objective("in-time", in_time, window.in_time_share(budget_seconds)),
-            _objective("not-degraded", "lists that are the model's", window.not_degraded_share()),
+            SloStatus(name=o.name, description=_OBJECTIVES[o.name], target=TARGET_SHARE, current=o.current)
+            for o in first.objectives
         ],
+        windows=windows,
+        workers=found.workers,
+        complete=found.complete,
     )
 
 
-def _objective(name: str, description: str, share: float) -> SloStatus:
-    return SloStatus(name=name, description=description, target=TARGET_SHARE, current=_number(share))
+def _window(counts: WindowCounts, budget_seconds: float) -> SloWindow:
+    pairs = ((counts.valid, counts.in_time), (counts.lists, counts.own))
+    return SloWindow(
+        seconds=counts.seconds,
+        requests=counts.valid,
+        p99_seconds=_number(counts.quantile(0.99, budget_seconds)),
+        objectives=[
+            SloCount(name=name, valid=valid, good=good, current=good / valid if valid else None)
+            for name, (valid, good) in zip(_OBJECTIVES, pairs, strict=True)
+        ],
+    )
 
 
 def _number(value: float) -> float | None:

@@ -128,7 +128,7 @@ def test_the_architecture_names_every_room() -> None:
 
 
 def test_the_api_page_names_every_metric_and_no_other() -> None:
-    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0).registry)
+    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0, 1).registry)
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
         for registry in registries

@@ -6,6 +6,7 @@ Everything runs on the event loop except the engine itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
@@ -84,6 +85,7 @@ class Reranker:
 
     Without `warnings` its answers do not say what the models could not use. Without `scenes`, a
     request that names one is told that they are still being loaded. `catalogues` are those of items, by default none.
+    `on_error` is told the name and version of a model whose run failed, or whose answer cannot be used.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Reranker:
         scenes: Scenes | None = None,
         catalogues: Catalogues | None = None,
         live: LiveSource | None = None,
+        on_error: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._registry = registry
         self._dispatcher = dispatcher
@@ -104,6 +107,7 @@ class Reranker:
         self._scenes = Scenes() if scenes is None else scenes
         self._catalogues = Catalogues() if catalogues is None else catalogues
         self._live = live
+        self._on_error = on_error
         self._limiter = LogLimiter()
 
     def merge(self, request: RerankRequest) -> MergedRequest:
@@ -229,7 +233,8 @@ class Reranker:
         return _Attempt(listing, late, batch_size, use, unknown)
 
     def _complain(self, model: Model, request_id: str, error: EngineError) -> None:
-        """Log a failure of the model, but not every time."""
+        """Count a failure of the model, and log it, but not every time."""
+        self._on_error(model.name, model.version)
         suppressed = self._limiter.ready((model.name, model.version))
         if suppressed is not None:
             what = f"model {model.name} {model.version} failed on request {request_id}: {error}"

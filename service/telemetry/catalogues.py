@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -13,9 +15,10 @@ from service.telemetry.records import ItemCounts
 from service.telemetry.snapshots import MergeMode
 from service.telemetry.versions import VersionSeries
 
-SIZE: Final = "rerank_catalogue_size"
-SIZE_MODE: Final[MergeMode] = "livemax"
-"""How the gauge `SIZE` of several processes becomes one."""
+_SIZE: Final = "rerank_catalogue_size"
+_BUILT: Final = "rerank_catalogue_built_timestamp_seconds"
+GAUGE_MODES: Final[dict[str, MergeMode]] = {_SIZE: "livemax", _BUILT: "livemax"}
+"""How these gauges of several processes become one."""
 
 
 class ItemSeries:
@@ -45,7 +48,9 @@ class CatalogueMetrics:
         self.items = VersionSeries(ItemSeries)
         registry.register(self.items)
         text = "Items in each live catalogue, by the first digits of the fingerprint of its feature spec."
-        self._size = Gauge(SIZE, text, ("fingerprint", "version"), registry=registry)
+        self._size = Gauge(_SIZE, text, ("fingerprint", "version"), registry=registry)
+        text = "When the live catalogue was built or last updated, in Unix time; none if it does not say."
+        self._built = Gauge(_BUILT, text, ("fingerprint",), registry=registry)
         self._live: dict[tuple[str, str], int] = {}
 
     def swapped(self, catalogues: CatalogueMap) -> None:
@@ -56,3 +61,15 @@ class CatalogueMetrics:
         for labels, items in live.items():
             self._size.labels(*labels).set(items)
         self._live = live
+        self._built.clear()
+        for key, found in catalogues.items():
+            if (built := built_at(found.manifest.provenance)) is not None:
+                self._built.labels(key[:FINGERPRINT_DIGITS]).set(built)
+
+
+def built_at(provenance: Mapping[str, Any]) -> float | None:
+    """Read the Unix time at which a catalogue was built; None if it does not say."""
+    try:
+        return datetime.fromisoformat(provenance["at"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None  # Who wrote it by other means need not say.

@@ -1,14 +1,15 @@
-"""Hold metric values in this process, and show them to a scrape."""
+"""Hold metric values in this process, and show them to a scrape; gather the last minutes of all workers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, values
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
 from starlette.responses import Response
 
+from service.telemetry.rolling import Gathered, WindowCounts
 from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode
 
@@ -16,6 +17,19 @@ _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 Scrape = Callable[[str], Awaitable[Response]]
 """Answers a scrape in the format that the `Accept` header asks for. Raises `Problem` (503)."""
+
+Windows = Callable[[], Sequence[WindowCounts]]
+"""Returns what this process has counted in the last minutes."""
+
+WORKER_MODES: Final[dict[str, MergeMode]] = {"rerank_workers_live": "livesum", "rerank_workers_wanted": "livesum"}
+"""How the gauges of `show_workers` of several processes become one; only one process has them."""
+
+
+def show_workers(registry: CollectorRegistry, live: Callable[[], int], wanted: int) -> None:
+    """Show how many processes answer requests, and how many should."""
+    running, should = WORKER_MODES
+    Gauge(running, "Processes that take requests.", registry=registry).set_function(live)
+    Gauge(should, "Processes that the settings ask for.", registry=registry).set(wanted)
 
 
 def keep_in_memory() -> None:
@@ -39,6 +53,7 @@ class Exposition:
         if own_figures:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self.registry)
+            show_workers(self.registry, lambda: 1, 1)
 
     def make_scrape(self, refresh: Callable[[], None]) -> Scrape:
         """Return what answers scrapes; it calls `refresh` in the event loop first."""
@@ -49,14 +64,26 @@ class Exposition:
 
         return Scraper(read).answer
 
+    async def gather(self, own: Windows) -> Gathered:
+        """Return the last minutes of all workers, of which this process is the only one."""
+        return Gathered(own(), workers=1, complete=True)
+
 
 class SharedExposition(Exposition):
-    """Hold what one of several workers counts; show what the supervisor has of all."""
+    """Hold what one of several workers counts; show what the supervisor has of all.
 
-    def __init__(self, scrape: Scrape) -> None:
+    `ask` returns the last minutes of all workers, or None if the supervisor does not answer in time.
+    """
+
+    def __init__(self, scrape: Scrape, ask: Callable[[], Awaitable[Gathered | None]]) -> None:
         super().__init__(own_figures=False)
         self._scrape = scrape
+        self._ask = ask
 
     def make_scrape(self, refresh: Callable[[], None]) -> Scrape:  # noqa: ARG002 - each snapshot refreshes first
         """Return what asks the supervisor, which asks all workers for a snapshot."""
         return self._scrape
+
+    async def gather(self, own: Windows) -> Gathered:
+        """Return the last minutes of all workers; of this one alone, not complete, if the supervisor is silent."""
+        return await self._ask() or Gathered(own(), workers=1, complete=False)

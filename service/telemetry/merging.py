@@ -43,7 +43,8 @@ class _Key(NamedTuple):
 class _Source:
     """The last snapshot of one process."""
 
-    layout: Layout = ()
+    spans: Sequence[tuple[_Key, int, int]] = ()
+    """Of each series, in the order of the values: its key, and where its values begin and end."""
     values: dict[_Key, Values] = field(default_factory=dict)
 
 
@@ -70,8 +71,8 @@ class Totals:
         known = self._sources.setdefault(source, _Source())
         if layout is not None:
             self._learn(layout)
-            known.layout = layout
-        old, known.values = known.values, _by_series(known.layout, values)
+            known.spans = _spans(layout)
+        old, known.values = known.values, _by_series(known.spans, values)
         for key, before in old.items():
             now = known.values.get(key)
             counts = not self._families[key.family].mode
@@ -158,17 +159,22 @@ class _View(Collector):
         yield from metrics.values()
 
 
-def _by_series(layout: Layout, values: Values) -> dict[_Key, Values]:
-    found: dict[_Key, Values] = {}
+def _spans(layout: Layout) -> list[tuple[_Key, int, int]]:
+    found = []
     start = 0
     for family in layout:
         for series in family.series:
             end = start + len(series.samples)
-            found[_Key(family.name, series.labels)] = values[start:end]
+            found.append((_Key(family.name, series.labels), start, end))
             start = end
-    if start != len(values):
-        raise ValueError(f"a snapshot describes {start} values, but has {len(values)}")
     return found
+
+
+def _by_series(spans: Sequence[tuple[_Key, int, int]], values: Values) -> dict[_Key, Values]:
+    described = spans[-1][2] if spans else 0
+    if described != len(values):
+        raise ValueError(f"a snapshot describes {described} values, but has {len(values)}")
+    return {key: values[start:end] for key, start, end in spans}
 
 
 def _merge(mode: str, parts: Iterable[float | None]) -> float:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
-from service.telemetry.records import NO_KEY
+from service.contract.problems import RATE_LIMITED
+from service.telemetry.records import NO_KEY, RequestOutcome
 
 _AT_ONCE: Final = 16  # They take some 0.1 ms together.
 
@@ -22,6 +23,11 @@ class Refused(NamedTuple):
     seconds: float
     ended: float
     key: str
+
+    @property
+    def outcome(self) -> RequestOutcome:
+        """Outcome of the request: one over its key's limit is a 429, any other a 503."""
+        return "invalid" if self.reason == RATE_LIMITED.slug else "rejected"
 
 
 class PendingRefusals:

@@ -6,12 +6,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Literal, cast, get_args
 
 from service.transport.limits import Limits
 
 RefusedReason = Literal["limit", "descriptors", "unfinished"]
 """limit: too many connections; descriptors: no files left; unfinished: too many bytes of requests in part."""
+
+HeadReason = Literal["malformed-http", "uri-too-long", "headers-too-large", "not-implemented", "timeout"]
+"""The slug of the problem with a request's HTTP; timeout: its head did not end in time, which has no answer."""
+
+HEAD_REASONS: Final = frozenset(get_args(HeadReason))
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS: Final = 60.0
@@ -42,16 +47,24 @@ class Unfinished:
 class Connections:
     """Admit connections up to the limits, and count those refused.
 
-    `descriptors` is the process's limit on open files, None for no limit; it is set when the listener starts.
+    `on_refuse` is told of connections that are refused, `on_head` of requests that end theirs before a
+    handler sees them. `descriptors` is the process's limit on open files, None for no limit; it is set when the
+    listener starts.
     """
 
-    def __init__(self, limits: Limits, on_refuse: Callable[[RefusedReason], None] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        on_refuse: Callable[[RefusedReason], None] | None = None,
+        on_head: Callable[[HeadReason], None] = lambda _: None,
+    ) -> None:
         self.limits = limits
         self.unfinished = Unfinished(limits.unfinished_bytes, limits.unfinished_per_peer_bytes)
         self.descriptors: int | None = None
         self.open = 0
         self.lingering = 0
         self._on_refuse = on_refuse
+        self._on_head = on_head
         self._unlogged: Counter[RefusedReason] = Counter()
         self._logged_at = -_LOG_SECONDS
 
@@ -76,6 +89,11 @@ class Connections:
         if self._on_refuse is not None:
             self._on_refuse(reason)
         self.report()
+
+    def refuse_head(self, reason: str) -> None:
+        """Count a request that ends its connection, unless the reason is a limit, which `refuse` counts."""
+        if reason in HEAD_REASONS:
+            self._on_head(cast(HeadReason, reason))
 
     def report(self) -> None:
         """Log the refusals since the last such line, at most once a minute."""

@@ -134,6 +134,7 @@ class EndingProtocol(HttpToolsProtocol):
         if self._ended:
             return
         self._ended = True
+        self._connections.refuse_head(problem.kind.slug)
         self._unparsed = None
         self._farewell = render(problem)
         if self._place is BODY:

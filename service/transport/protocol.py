@@ -193,8 +193,19 @@ class TimedProtocol(BoundedProtocol):
         """Close, but let a late event loop first read bytes that came in time."""
         if self.flow.read_paused:  # It is the service that does not read.
             self._start_timer()
-        elif not _close_if_silent(self.transport):
-            self._read_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.close)
+        elif _close_if_silent(self.transport):
+            self._count_timeout()
+        else:
+            self._read_timer = self.loop.call_later(_UNREAD_SECONDS, self._close_late)
+
+    def _close_late(self) -> None:
+        """Close, whatever has come in the meantime but the end of a head."""
+        self._count_timeout()
+        self.transport.close()
+
+    def _count_timeout(self) -> None:
+        if self._place is HEAD:
+            self._connections.refuse_head("timeout")
 
     def _stop_timer(self) -> None:
         if self._read_timer is not None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
 
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
-from service.telemetry.exposition import keep_in_memory
+from service.telemetry.exposition import WORKER_MODES, keep_in_memory, show_workers
 from service.telemetry.keys import AccessMetrics
 from service.telemetry.merging import Totals
+from service.telemetry.rolling import WindowCounts
 from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode, SnapshotReader
 from service.telemetry.versions import Version
@@ -30,7 +31,7 @@ End = Literal["hung", "killed", "failed", "stopped"]
 class SupervisorMetrics:
     """Count what happens to the workers, and the reloads, which are one for all workers."""
 
-    def __init__(self, running: Callable[[], int]) -> None:
+    def __init__(self, running: Callable[[], int], wanted: int) -> None:
         keep_in_memory()
         self.registry = CollectorRegistry()
         text = (
@@ -43,8 +44,8 @@ class SupervisorMetrics:
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
         self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
         self.access = AccessMetrics(self.registry)
-        Gauge("rerank_workers", "Workers that take requests.", registry=self.registry).set_function(running)
-        modes: dict[str, MergeMode] = {"rerank_workers": "livesum", REFUSED: REFUSED_MODE}
+        show_workers(self.registry, running, wanted)
+        modes: dict[str, MergeMode] = {**WORKER_MODES, REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, modes)
 
     def ended(self, reason: End) -> None:
@@ -53,7 +54,7 @@ class SupervisorMetrics:
 
 
 class Gatherer:
-    """Keep the last snapshot of each worker, and answer scrapes.
+    """Keep the last snapshot of each worker, and answer for all.
 
     Used from the event loop only. `live` returns the versions, scenes and API keys that are live.
     """
@@ -76,14 +77,14 @@ class Gatherer:
         self._totals.end(worker)
 
     def hear(self, worker: WorkerProcess, notice: messages.Notice) -> None:
-        """Take in a snapshot, or answer a scrape. Raises `ValueError` for a wrong snapshot."""
+        """Take in a snapshot, or answer a question. Raises `ValueError` for a wrong snapshot."""
         match notice:
             case messages.Snapshot(layout, values):
                 self._totals.update(worker, layout, values)
             case messages.Scrape():
-                task = asyncio.create_task(self._answer(worker, notice))
-                self._answers.add(task)
-                task.add_done_callback(self._answers.discard)
+                self._begin(self._answer(worker, notice))
+            case messages.AskWindows(number):
+                self._begin(self._answer_windows(worker, number))
 
     async def respond(self, accept: str) -> Response:
         """Answer a scrape with what all have counted by now."""
@@ -102,6 +103,18 @@ class Gatherer:
         except (WorkerGone, WorkerLate) as error:
             _log.debug("its last metrics are shown: %s", error)
 
+    async def _answer_windows(self, worker: WorkerProcess, number: int) -> None:
+        """Add up the last minutes of all workers that answer in time."""
+        asked = [w for w in self._workers if w.answers]
+        counted = [windows for windows in await asyncio.gather(*map(_count, asked)) if windows is not None]
+        merged = tuple(WindowCounts.merge(parts) for parts in zip(*counted, strict=True))
+        worker.tell(messages.Windows(number, merged, len(counted), len(counted) == len(asked)))
+
+    def _begin(self, answer: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(answer)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
     async def _answer(self, worker: WorkerProcess, scrape: messages.Scrape) -> None:
         try:
             response = await self.respond(scrape.accept)
@@ -111,3 +124,12 @@ class Gatherer:
         else:
             text = bytes(response.body).decode()
             worker.tell(messages.Scraped(scrape.number, response.headers["content-type"], text))
+
+
+async def _count(worker: WorkerProcess) -> tuple[WindowCounts, ...] | None:
+    """Ask for the last minutes; None if the answer does not come in time."""
+    try:
+        return (await worker.ask(messages.CountWindows(), messages.Counted, _MEASURE_SECONDS)).windows
+    except (WorkerGone, WorkerLate, RuntimeError) as error:
+        _log.debug("its last minutes are left out: %s", error)
+        return None

@@ -16,6 +16,7 @@ from msgspec import Struct, json
 from service.access.key import ApiKey
 from service.catalogues.load import CheckedCatalogue
 from service.scenes.scene import Scene
+from service.telemetry.rolling import WindowCounts
 from service.telemetry.snapshots import Layout, Values
 
 _LONGEST_LINE: Final = 128 * 1024 * 1024
@@ -117,6 +118,19 @@ class Scraped(Struct, tag=True, frozen=True):
     text: str | None
 
 
+class CountWindows(Struct, tag=True, frozen=True):
+    """Say what has been counted in the last minutes. Answer: `Counted`."""
+
+
+class Windows(Struct, tag=True, frozen=True):
+    """Answer the `AskWindows` of this number with the counts of so many workers, of all of them if `complete`."""
+
+    number: int
+    windows: tuple[WindowCounts, ...]
+    workers: int
+    complete: bool
+
+
 class Status(Struct, tag=True, frozen=True):
     """Describe all live models. Answer: `Described`."""
 
@@ -137,6 +151,8 @@ Command = (
     | Drain
     | Measure
     | Scraped
+    | CountWindows
+    | Windows
     | Status
 )
 
@@ -168,6 +184,13 @@ class Described(Struct, tag=True, frozen=True):
     models: list[dict[str, Any]]
 
 
+class Counted(Struct, tag=True, frozen=True):
+    """Requests of the last minutes, by window."""
+
+    id: int
+    windows: tuple[WindowCounts, ...]
+
+
 class Refused(Struct, tag=True, frozen=True):
     """The order was refused, because of what was to serve, or of a worker's `fault`."""
 
@@ -176,7 +199,7 @@ class Refused(Struct, tag=True, frozen=True):
     fault: bool = False
 
 
-Reply = Done | Prepared | Described | Refused
+Reply = Done | Prepared | Described | Counted | Refused
 
 
 class Beat(Struct, tag=True, frozen=True):
@@ -197,7 +220,13 @@ class Scrape(Struct, tag=True, frozen=True):
     accept: str
 
 
-Notice = Beat | Snapshot | Scrape
+class AskWindows(Struct, tag=True, frozen=True):
+    """Ask for the last minutes of all workers. Answer: the order `Windows`."""
+
+    number: int
+
+
+Notice = Beat | Snapshot | Scrape | AskWindows
 Message = Reply | Notice
 """Whatever a worker says."""
 

@@ -16,6 +16,7 @@ from service.admin import CatalogueDesk, SceneDesk, admin_app
 from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
+from service.telemetry.pacing import spare_what_is_loaded
 from service.telemetry.versions import KEY
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
@@ -52,7 +53,7 @@ async def supervise(settings: Settings) -> int:
     stop = stop_event()
     access = Access.open(settings)
     sockets = bind_sockets(settings)
-    metrics = SupervisorMetrics(lambda: fleet.size)
+    metrics = SupervisorMetrics(lambda: fleet.size, settings.workers)
     fleet = Fleet(
         *(settings, session_config(settings), metrics.reloaded, metrics.bundle_refused),
         *(metrics.scenes_reloaded, metrics.catalogues_reloaded),
@@ -65,6 +66,7 @@ async def supervise(settings: Settings) -> int:
     app = admin_app(
         *(settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond, access)
     )
+    spare_what_is_loaded()
     admin = Listener(app, settings, sockets.admin)
     _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
     async with asyncio.TaskGroup() as group:

@@ -32,11 +32,12 @@ from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import SharedExposition
 from service.telemetry.logs import configure_logging
+from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
 from service.transport.sockets import loop_factory, stop_event
 from service.workers import messages
 from service.workers.reporting import Reporter
-from service.workers.scrape_client import ScrapeClient
+from service.workers.supervisor_client import SupervisorClient
 
 _log = logging.getLogger(__name__)
 _DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
@@ -52,14 +53,14 @@ class Worker:
         listener: Listener,
         channel: messages.Channel[messages.NumberedCommand],
         reporter: Reporter,
-        scrapes: ScrapeClient,
+        supervisor: SupervisorClient,
         stop: asyncio.Event,
     ) -> None:
         self._core = core
         self._listener = listener
         self._channel = channel
         self._reporter = reporter
-        self._scrapes = scrapes
+        self._supervisor = supervisor
         self._stop = stop
         self._preparing: dict[int, asyncio.Task[Model]] = {}
         self._opening: dict[int, asyncio.Task[Opened]] = {}
@@ -127,8 +128,10 @@ class Worker:
                 self._core.keys.swap(keys)
             case messages.Measure():
                 await self._reporter.report()
-            case messages.Scraped():
-                self._scrapes.take(order.command)
+            case messages.CountWindows():
+                return messages.Counted(order.id, self._core.metrics.windows())
+            case messages.Scraped() | messages.Windows():
+                self._supervisor.take(order.command)
             case messages.Drain():
                 registry.drain()
             case messages.Loaded():
@@ -168,15 +171,16 @@ async def work(control: socket.socket, public: socket.socket) -> int:
         raise RuntimeError("the first order must be to start")
     settings = Settings(**first.command.settings)
     configure_logging(level=settings.log_level, as_json=settings.log_json)
-    scrapes = ScrapeClient(channel, settings.retry_after_seconds)
-    exposition = SharedExposition(scrapes.scrape)
+    supervisor = SupervisorClient(channel, settings.retry_after_seconds)
+    exposition = SharedExposition(supervisor.scrape, supervisor.windows)
     with (
         assemble(settings, session_config(settings), ApiKeys.of(settings), exposition, tried=True) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
+        spare_what_is_loaded()
         app = core.app
         listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
-        worker = Worker(core, listener, channel, reporter, scrapes, stop)
+        worker = Worker(core, listener, channel, reporter, supervisor, stop)
         async with live_values(core.live), asyncio.TaskGroup() as group:
             chores = [
                 group.create_task(worker.obey()),

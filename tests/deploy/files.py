@@ -24,7 +24,7 @@ _METRIC: Final = re.compile(r"(?<![:\w])rerank_\w+")
 
 def exported_series() -> frozenset[str]:
     """Every series name that a scrape can have, of one process or of several."""
-    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0).registry)
+    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0, 1).registry)
     return frozenset(
         family.name + suffix
         for text in (generate_latest(registry).decode() for registry in registries)

@@ -49,6 +49,10 @@ async def never(accept: str) -> NoReturn:
     raise AssertionError(accept)
 
 
+async def nobody() -> NoReturn:
+    raise AssertionError
+
+
 def reader(totals: Totals, *live: tuple[str, str]) -> Callable[..., float | None]:
     return lambda name, **labels: totals.view(live).get_sample_value(name, labels)
 
@@ -254,7 +258,7 @@ def test_nothing_ends_while_no_worker_runs() -> None:
 def test_the_metrics_of_the_service_say_how_they_are_merged() -> None:
     totals = Totals()
     for n in range(2):
-        exposition = SharedExposition(never)
+        exposition = SharedExposition(never, nobody)
         metrics = Metrics(budget_seconds=0.019, exposition=exposition)
         metrics.model_loaded(fake_model())
         metrics.watch(in_flight=lambda: 3, queue_depth=lambda: 2, overloaded=lambda n=n: n == 1)  # type: ignore[misc]

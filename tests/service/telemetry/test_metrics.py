@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry import rolling
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import mean_distance
-from service.telemetry.rolling import RollingWindow
 from tests.service.live import Live, fake_model, live_app
 from tests.service.requests import request
 
@@ -101,49 +99,6 @@ def test_refused_requests_do_not_touch_the_p99_of_valid_ones() -> None:
         p99 = live.series("rerank_latency_p99_seconds")
         assert p99 is not None
         assert 0 < p99 < 10
-
-
-def test_the_slo_page_says_where_the_objectives_stand() -> None:
-    with live_app(fake_model(), budget_ms=60_000) as live:
-        empty = live.get("/v1/slo").json
-        assert (empty["requests"], empty["p99_seconds"], empty["objectives"][0]["current"]) == (0, None, None)
-        live.post(request())
-        slo = live.get("/v1/slo").json
-        assert slo["budget_seconds"] == 60
-        assert slo["requests"] == 1
-        assert {o["name"]: (o["target"], o["current"]) for o in slo["objectives"]} == {
-            "in-time": (0.99, 1.0),
-            "not-degraded": (0.99, 1.0),
-        }
-
-
-def test_a_fast_refusal_is_not_a_good_answer() -> None:
-    window = RollingWindow()
-    window.add(0.001, answered=False, degraded=False)
-    window.add(0.001, answered=True, degraded=True)
-    window.add(0.5, answered=True, degraded=False)
-    assert window.in_time_share(0.019) == pytest.approx(1 / 3)
-    assert window.not_degraded_share() == pytest.approx(1 / 2)
-
-
-def test_the_window_forgets_what_is_older_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(rolling, "monotonic", lambda: now)
-    window = RollingWindow()
-    window.add(5.0, answered=True, degraded=False)
-    now += 59
-    window.add(1.0, answered=True, degraded=False)
-    assert (window.count(), window.quantile(0.99)) == (2, 5.0)
-    now += 2
-    assert (window.count(), window.quantile(0.99)) == (1, 1.0)
-
-
-def test_more_requests_than_the_ring_holds_keep_the_newest() -> None:
-    window = RollingWindow()
-    for i in range(70_000):
-        window.add(float(i >= 10_000), answered=True, degraded=False)
-    assert window.count() == 65_536
-    assert window.in_time_share(0.5) == pytest.approx(5_536 / 65_536)
 
 
 def test_mean_distance_is_one_minus_the_mean_cosine_over_pairs() -> None:

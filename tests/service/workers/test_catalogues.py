@@ -119,7 +119,7 @@ def test_a_worker_that_dies_while_it_opens_one_leaves_all_as_they_were(service: 
         status, problem = answer.result(60)
     assert (status, problem["type"]) == (503, "urn:listwright:problem:not-ready")
     assert problem["detail"].endswith("nothing has changed")
-    eventually(lambda: service.value("rerank_workers") == 2)
+    eventually(lambda: service.value("rerank_workers_live") == 2)
     eventually(lambda: reload_catalogues(service)[0] == 200)
     assert by_worker(service) == [420, 420]
 
@@ -178,7 +178,7 @@ def test_a_replacement_has_the_live_catalogue_before_it_listens(service: Service
     first = service.workers()
     os.kill(first[0], signal.SIGKILL)
     eventually(lambda: len(service.workers()) == 2 and service.workers() != first)
-    eventually(lambda: service.value("rerank_workers") == 2)
+    eventually(lambda: service.value("rerank_workers_live") == 2)
     assert by_worker(service) == [710, 710]
 
 
@@ -194,7 +194,7 @@ def test_a_copy_outlives_its_folder_and_reaches_a_replacement(tmp_path: Path) ->
         first = service.workers()
         os.kill(first[0], signal.SIGKILL)
         eventually(lambda: len(service.workers()) == 2 and service.workers() != first)
-        eventually(lambda: service.value("rerank_workers") == 2)
+        eventually(lambda: service.value("rerank_workers_live") == 2)
         assert by_worker(service) == [10, 10]
         assert sealed(service.process.popen.pid) > 10
         publish(tmp_path / "items", "2", 20)

@@ -48,7 +48,7 @@ def reload_in_the_background(service: Service) -> tuple[int, str]:
 
 
 def both_answer(service: Service) -> bool:
-    return len(service.workers()) == 2 and service.value("rerank_workers") == 2
+    return len(service.workers()) == 2 and service.value("rerank_workers_live") == 2
 
 
 def test_one_stopped_for_ever_and_one_killed_during_a_reload_heal_by_themselves(service: Service) -> None:

@@ -98,7 +98,7 @@ def test_told_to_stop_it_waits_neither_for_a_bundle_that_is_tried_nor_for_a_work
             answer = pool.submit(reload_in_the_background, service)
             eventually(service.is_reloading)
             os.kill(victim, signal.SIGKILL)
-            eventually(lambda: service.scrape(service.process.admin_port)["rerank_workers", frozenset()] == 1)
+            eventually(lambda: service.scrape(service.process.admin_port)["rerank_workers_live", frozenset()] == 1)
             time.sleep(2)  # Long enough, as a rule, for its replacement to wait for the end of the reload.
             service.process.popen.send_signal(signal.SIGTERM)
             _, err = service.process.popen.communicate(timeout=60)

@@ -121,7 +121,7 @@ def test_a_worker_that_dies_while_it_checks_them_leaves_all_as_they_were(service
     assert problem["detail"].endswith("nothing has changed")
     with service.on(one) as connection:
         assert names(connection.ask("/v1/scenes")) == ["home"]
-    eventually(lambda: service.value("rerank_workers") == 2)
+    eventually(lambda: service.value("rerank_workers_live") == 2)
     assert reload_scenes(service)[0] == 200
     assert by_worker(service) == [["never"]] * 2
 
@@ -137,7 +137,7 @@ def test_a_replacement_has_the_scenes_before_it_listens_and_no_count_falls(servi
     first = service.workers()
     os.kill(first[0], signal.SIGKILL)
     eventually(lambda: len(service.workers()) == 2 and service.workers() != first)
-    eventually(lambda: service.value("rerank_workers") == 2)
+    eventually(lambda: service.value("rerank_workers_live") == 2)
     assert by_worker(service) == [["home"]] * 2
     assert (service.value("rerank_scene_requests_total", **labels) or 0) >= before
     series = service.scrape()

@@ -255,11 +255,12 @@ def test_the_series_are_those_of_one_process(service: Service) -> None:
         if dict(labels).get("version", "1") in ("1", "none")  # Another test may have had other versions live.
     }
     own = {
-        ("rerank_workers", frozenset()),
+        ("rerank_workers_live", frozenset()),
+        ("rerank_workers_wanted", frozenset()),
         *(("rerank_workers_ended_total", frozenset({("reason", r)})) for r in ("hung", "killed", "failed", "stopped")),
     }
     assert found == {key for key in expected if not key[0].endswith("_created")} | own
-    assert service.value("rerank_workers") == 2
+    assert service.value("rerank_workers_live") == service.value("rerank_workers_wanted") == 2
     assert service.value("rerank_latency_budget_seconds") == 30
     service.process.ask("/v1/rerank", request())
     eventually(lambda: 0 < (service.value("rerank_latency_p99_seconds") or 0) < 10)
@@ -340,7 +341,7 @@ def test_a_killed_worker_is_replaced_by_one_with_the_live_version_and_not_the_ne
     assert answers == [200] * 20
     eventually(lambda: len(service.workers()) == 2 and before[0] not in service.workers())
     (new,) = set(service.workers()) - set(before)
-    eventually(lambda: service.value("rerank_workers") == 2, 60)  # Else the other would be stopped for too long.
+    eventually(lambda: service.value("rerank_workers_live") == 2, 60)  # Else the other would be stopped for too long.
     with service.on(new) as connection:
         assert connection.ask("/v2/health/ready")[0] == 200
         assert connection.ask("/v1/rerank", request())[1]["version"] == "1"
