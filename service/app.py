@@ -37,6 +37,7 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
+from service.telemetry.request_log import RequestLog
 from service.telemetry.scrape import SCRAPED
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
@@ -110,8 +111,9 @@ def create_app(
     scenes: Scenes | None = None,
     catalogues: Catalogues | None = None,
     live: LiveSource | None = None,
+    request_log: RequestLog | None = None,
 ) -> PublicApp:
-    """Build the app. `metrics` observes every request, and so do `observers`.
+    """Build the app. `metrics` observes every request, and so do `request_log` and `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
     items, by default none. `live` is the source of their live values; whoever made it closes it.
@@ -119,6 +121,7 @@ def create_app(
     catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
     keys = ApiKeys(settings.api_keys)
+    logs = () if request_log is None else (request_log.observe,)
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
@@ -141,9 +144,12 @@ def create_app(
         keys=keys,
         admission=admission,
         reranker=reranker,
-        observers=(metrics.observe, *observers),
+        observers=(metrics.observe, *logs, *observers),
         refusals=HeadRefusals(
-            retry_after_seconds=settings.retry_after_seconds, count=metrics.refused, observers=observers
+            retry_after_seconds=settings.retry_after_seconds,
+            count=metrics.refused,
+            log=None if request_log is None else request_log.refused,
+            observers=observers,
         ),
         afterwards=None if shadow is None else shadow.offer,
     )
@@ -154,7 +160,8 @@ def create_app(
         admission=admission,
         reranker=reranker,
         observer=metrics.batches,
-        observers=observers,
+        on_batch=None if request_log is None else request_log.observe_batch,
+        observers=(*logs, *observers),
     )
     connections = Connections(limits, on_refuse=metrics.connection_refused)
     metrics.watch_connections(

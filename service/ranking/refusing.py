@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import Scope
 
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord
+from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
     ARRIVAL_KEY,
@@ -23,6 +23,7 @@ from service.transport.asgi import (
     is_header_safe,
     new_id,
     parse_traceparent,
+    peer_of,
 )
 from service.transport.ending import STATUS_LINES
 from service.transport.gate import Refusal
@@ -38,19 +39,28 @@ _DOCUMENT_END: Final = b'""}'
 CountRefusal = Callable[[str, float], None]
 """Told the reason of each refusal, and the seconds since its arrival."""
 
+LogRefusal = Callable[[str, str, str, int, str, str | None], None]
+"""Told the address of the client, the key's name, the reason, the status, the request id and the trace id."""
+
 
 class HeadRefusals:
     """Make the refusals of requests that are refused before their body.
 
-    Each is told to `count`. A record of it is made for `observers` only, if there are any.
+    Each is told to `count` and, if given, to `log`. A record of it is made for `observers` only, if there are any.
     """
 
     def __init__(
-        self, *, retry_after_seconds: int, count: CountRefusal, observers: Sequence[RequestObserver] = ()
+        self,
+        *,
+        retry_after_seconds: int,
+        count: CountRefusal,
+        log: LogRefusal | None = None,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         reasons = get_args(RefusalReason)
         self._constant = {reason: _constant_parts(no_place(reason, retry_after_seconds)) for reason in reasons}
         self._count = count
+        self._log = log
         self._observers = tuple(observers)
 
     def refuse(self, reason: RefusalReason, scope: Scope) -> Refusal:
@@ -71,8 +81,12 @@ class HeadRefusals:
         refusal = head, b"%b%b}" % (document, _encode(request_id))
         seconds = perf_counter() - scope[ARRIVAL_KEY]
         self._count(reason, seconds)
+        trace_id = None if trace is None else trace.trace_id
+        if self._log is not None:
+            kind = _REASONS[reason][0]
+            self._log(peer_of(scope), NO_KEY, kind.slug, kind.status, request_id, trace_id)
         if self._observers:
-            self._observe(request_id, None if trace is None else trace.trace_id, reason, seconds)
+            self._observe(request_id, trace_id, reason, seconds)
         return refusal
 
     def _observe(self, request_id: str, trace_id: str | None, reason: RefusalReason, seconds: float) -> None:
