@@ -15,9 +15,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import msgspec
+
 from service.telemetry.stderr import StderrHandler, open_missing_streams
 
 _EXTRAS: Final = ("request_id", "trace_id")
+_encode: Final = msgspec.json.Encoder().encode
 _BARE: Final = re.compile(r"[\w.:/+@-]+", re.ASCII)
 
 
@@ -36,7 +39,14 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         # Only strings can hold such characters, so each becomes an escape of JSON. Half a surrogate pair is one too.
-        return _escape(json.dumps(line, ensure_ascii=False), lambda c: json.dumps(c)[1:-1])
+        return _escape(_to_json(line), lambda c: json.dumps(c)[1:-1])
+
+
+def _to_json(line: dict[str, object]) -> str:
+    try:
+        return _encode(line).decode()
+    except UnicodeEncodeError:  # Half a surrogate pair.
+        return json.dumps(line, ensure_ascii=False)
 
 
 class PlainFormatter(logging.Formatter):

@@ -14,16 +14,15 @@ from time import monotonic
 from typing import Final, Literal, get_args
 from zlib import crc32
 
-from service.telemetry.records import OUTCOMES, BatchRecord, RequestRecord
+from service.telemetry.records import OUTCOMES, STAGES, BatchRecord, RequestRecord
 from service.telemetry.refusal_log import Later, RefusalLog, Refused, Timer, on_loop
 
 _log = logging.getLogger("service.requests")
 
 Cause = Literal["sampled", "slow", "degraded", "error", "batch"]
-MOST_A_SECOND: Final[dict[Cause, int]] = {"sampled": 1000, "slow": 20, "degraded": 20, "error": 20, "batch": 20}
-"""Lines per second and process by what they are for; those of the sample are as many as its share says.
-
-The bound on these is for clients that send the same trace id for ever."""
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+MOST_A_SECOND: Final = 20
+"""Lines per second and process for each cause, but for the sample."""
 
 LEFT_OUT_SECONDS: Final = 10.0
 """Time from the first line that is left out to the one that tells their number."""
@@ -31,15 +30,21 @@ LEFT_OUT_SECONDS: Final = 10.0
 _UNAUTHORIZED: Final = 401
 _REFUSED: Final = frozenset(("invalid", "rejected"))
 _IDS: Final = 2**64
+_STAGE_FIELDS: Final = {stage: f"stage_{stage}_ms" for stage in STAGES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLogOptions:
-    """Share of requests that have a line, 0…1, and the seconds from which one is slow."""
+    """Share of requests that have a line, 0…1, and the seconds from which one is slow.
+
+    The sample has at most `most_sampled` lines a second. That is for clients that always send the same trace id: what
+    one process can answer is less.
+    """
 
     share: float
     slow_seconds: float
     batch_slow_seconds: float
+    most_sampled: int = 1000
 
 
 class Allowance:
@@ -76,7 +81,8 @@ class RequestLog:
         self._batch_slow_seconds = options.batch_slow_seconds
         self._clock = clock
         self._later = later
-        self._allowances = {cause: Allowance(most) for cause, most in MOST_A_SECOND.items()}
+        self._allowances = {cause: Allowance(MOST_A_SECOND) for cause in CAUSES}
+        self._allowances["sampled"] = Allowance(options.most_sampled)
         self._left_out: dict[Cause, int] = {}
         self._timer: Timer | None = None
         self._refusals = RefusalLog(_write_refused, clock=clock, later=later)
@@ -105,7 +111,7 @@ class RequestLog:
             return
         level = logging.WARNING if outcome == "error" else logging.INFO
         if _log.isEnabledFor(level) and self._allows(cause):
-            _log.log(level, "request", extra={"fields": request_fields(record, sampled=sampled, slow=slow)})
+            _write(level, "request", request_fields(record, sampled=sampled, slow=slow))
 
     def observe_batch(self, record: BatchRecord) -> None:
         """Write the line of a batch, or count it if it was refused as a whole."""
@@ -113,7 +119,7 @@ class RequestLog:
             reason = record.reason or record.outcome
             self.refused(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
         elif _log.isEnabledFor(logging.INFO) and self._allows("batch"):
-            _log.info("batch", extra={"fields": batch_fields(record)})
+            _write(logging.INFO, "batch", batch_fields(record))
 
     def flush(self) -> None:
         """Tell all that has been counted and has had no line."""
@@ -134,8 +140,8 @@ class RequestLog:
     def _tell_left_out(self) -> None:
         self._timer = None
         left_out, self._left_out = self._left_out, {}
-        fields = {f"left_out_{cause}": left_out.get(cause, 0) for cause in get_args(Cause)}
-        _log.warning("lines about requests were left out", extra={"fields": fields})
+        fields = {f"left_out_{cause}": left_out.get(cause, 0) for cause in CAUSES}
+        _write(logging.WARNING, "lines about requests were left out", fields)
 
 
 def sampled_below(share: float) -> int:
@@ -172,7 +178,7 @@ def request_fields(record: RequestRecord, *, sampled: bool, slow: bool) -> dict[
     fields |= {"candidates": record.candidates, "batch_size": record.batch_size, "sampled": sampled, "slow": slow}
     fields["duration_ms"] = round(record.seconds * 1e3, 3)
     for stage, seconds in record.stages.items():
-        fields[f"stage_{stage}_ms"] = round(seconds * 1e3, 3)
+        fields[_STAGE_FIELDS[stage]] = round(seconds * 1e3, 3)
     return fields
 
 
@@ -203,4 +209,12 @@ def _write_refused(refused: Refused) -> None:
     }
     if refused.trace_id is not None:
         fields["trace_id"] = refused.trace_id
-    _log.log(logging.INFO if theirs else logging.WARNING, "requests refused", extra={"fields": fields})
+    _write(logging.INFO if theirs else logging.WARNING, "requests refused", fields)
+
+
+def _write(level: int, message: str, fields: dict[str, object]) -> None:
+    """Log a line without looking for its caller, which takes as long as making the line does."""
+    if _log.isEnabledFor(level):
+        record = logging.LogRecord(_log.name, level, __file__, 0, message, None, None)
+        record.__dict__["fields"] = fields
+        _log.handle(record)
