@@ -1,4 +1,4 @@
-"""Measure the CPU time of observing one finished request, in process, with each observer on and off.
+"""Measure the CPU time of observing one finished request, by observer, in process.
 
 The public app answers requests with the demo's model, and the records of those are given to each observer by itself.
 The thread's own CPU time is taken, which a busy machine disturbs less than a clock does. *Warm* is one record after the
@@ -99,7 +99,7 @@ async def _post(app: Any, body: bytes) -> None:
 
 
 def observers(model: Model) -> dict[str, Sequence[RequestObserver]]:
-    """Return the observers of each row; one that begins with "all" has those of a service with these settings."""
+    """Return the observers of each row; the last has all that a service has."""
     metrics = Metrics(budget_seconds=_BUDGET_SECONDS)
     metrics.model_loaded(model)
     rows: dict[str, Sequence[RequestObserver]] = {"metrics": [metrics.observe]}
@@ -154,7 +154,7 @@ def _figures(records: Sequence[RequestRecord], observed_by: Sequence[RequestObse
 
 
 def _warm(records: Sequence[RequestRecord], observe: RequestObserver) -> float:
-    """Return the CPU time of one record among many in a row: the median over rounds."""
+    """Return the CPU time of one record among many in a row."""
     times = []
     for _ in range(_WARM // len(records)):
         before = time.thread_time()
@@ -165,7 +165,10 @@ def _warm(records: Sequence[RequestRecord], observe: RequestObserver) -> float:
 
 
 def _cold(records: Sequence[RequestRecord], observe: RequestObserver) -> float:
-    """Return the CPU time of one record after other work; the record itself has just been made."""
+    """Return the CPU time of one record after other work.
+
+    The record itself has just been made.
+    """
     other = np.ones(_OTHER_MEMORY)
     times = []
     for i in range(_COLD):

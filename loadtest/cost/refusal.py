@@ -107,7 +107,7 @@ async def cpu_us() -> dict[str, float]:
 
 
 def _request_log() -> dict[str, Any]:
-    """Return the argument that gives an app the log of requests that a service has by default."""
+    """Return the argument that gives an app the default log of requests."""
     options = {"share": 0.01, "slow_seconds": 1.0, "batch_slow_seconds": 1.0}
     return {"request_log": RequestLog(RequestLogOptions(**options))} if WITH_LOG else {}
 
@@ -126,7 +126,10 @@ def _median(connection: TimedProtocol, transport: _Transport, count: int, *, col
 
 
 def measure(trees: Mapping[str, Path], blocks: int, script: Path = Path(__file__)) -> dict[str, list[Any]]:
-    """Run `script --once` with each tree in turn, so many times; return the JSON that it printed."""
+    """Run `script --once` with each tree in turn, so many times.
+
+    Returns the JSON that it printed, by tree.
+    """
     found: dict[str, list[Any]] = {name: [] for name in trees}
     for _ in range(blocks):
         for name, tree in trees.items():

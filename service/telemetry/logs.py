@@ -70,7 +70,7 @@ def _traceback_lines(error: BaseException) -> Iterator[str]:
 
 
 def _logfmt(value: object) -> str:
-    """Return a value as it is if it can only be one word, else as a string of JSON."""
+    """Return a value as one plain word, else as a string of JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)

@@ -37,9 +37,9 @@ def on_loop(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 class Refused:
-    """Requests that one client was refused for one reason; `count` of them have had no line yet.
+    """Requests that one client was refused for one reason.
 
-    `request_id` and `trace_id` are those of the latest, as an example.
+    `count` of them have had no line yet. `request_id` and `trace_id` are those of the latest, as an example.
     """
 
     __slots__ = ("count", "ends", "key", "peer", "reason", "request_id", "status", "trace_id")
@@ -53,7 +53,7 @@ class Refused:
 
 
 class RefusalLog:
-    """Have a line written for the first refusal of its kind, then one a minute with the count.
+    """Have refusals of each kind logged: the first, then their number each minute.
 
     Kinds beyond `most` share those of `OTHERS`, so memory and lines are bounded whatever clients do. Used from the
     event loop only; `clock` gives seconds and never goes back.

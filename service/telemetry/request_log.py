@@ -35,9 +35,9 @@ _STAGE_FIELDS: Final = {stage: f"stage_{stage}_ms" for stage in STAGES}
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLogOptions:
-    """Share of requests that have a line, 0…1, and the seconds from which one is slow.
+    """Say which requests have a line.
 
-    The sample has at most `most_sampled` lines a second. That is for clients that always send the same trace id: what
+    `share` is that of the sample, 0…1; a request is slow after so many seconds. The sample has at most `most_sampled` lines a second. That is for clients that always send the same trace id: what
     one process can answer is less.
     """
 
@@ -114,7 +114,7 @@ class RequestLog:
             _write(level, "request", request_fields(record, sampled=sampled, slow=slow))
 
     def observe_batch(self, record: BatchRecord) -> None:
-        """Write the line of a batch, or count it if it was refused as a whole."""
+        """Write the line of a batch, or count it if it was refused."""
         if record.outcome in _REFUSED:
             reason = record.reason or record.outcome
             self.refused(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
@@ -150,7 +150,7 @@ def sampled_below(share: float) -> int:
 
 
 def is_sampled(request_id: str, trace_id: str | None, below: int) -> bool:
-    """Tell whether a request is in the sample, by its trace id or else by a hash of its own id."""
+    """Tell whether a request is in the sample, by its trace or else by its own id."""
     if trace_id is not None:
         return int(trace_id[16:], 16) < below
     return crc32(request_id.encode("utf-8", "surrogatepass")) << 32 < below
@@ -197,7 +197,7 @@ def batch_fields(record: BatchRecord) -> dict[str, object]:
 
 
 def _write_refused(refused: Refused) -> None:
-    """Write the line of refused requests: a fault of theirs at level info, any other as a warning."""
+    """Write the line of refused requests, as a warning unless the fault is their own."""
     theirs = refused.status < 500 and refused.status != _UNAUTHORIZED
     fields: dict[str, object] = {
         "peer": refused.peer,
@@ -213,7 +213,10 @@ def _write_refused(refused: Refused) -> None:
 
 
 def _write(level: int, message: str, fields: dict[str, object]) -> None:
-    """Log a line without looking for its caller, which takes as long as making the line does."""
+    """Log a line without looking for its caller.
+
+    That would take as long as making the line does.
+    """
     if _log.isEnabledFor(level):
         record = logging.LogRecord(_log.name, level, __file__, 0, message, None, None)
         record.__dict__["fields"] = fields
