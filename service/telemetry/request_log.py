@@ -37,8 +37,8 @@ _STAGE_FIELDS: Final = {stage: f"stage_{stage}_ms" for stage in STAGES}
 class RequestLogOptions:
     """Say which requests have a line.
 
-    `share` is that of the sample, 0…1; a request is slow after so many seconds. The sample has at most `most_sampled` lines a second. That is for clients that always send the same trace id: what
-    one process can answer is less.
+    `share` is that of the sample, 0…1; a request is slow after so many seconds. The sample has at most `most_sampled`
+    lines a second. That is for clients that always send the same trace id: what one process can answer is less.
     """
 
     share: float
@@ -150,7 +150,7 @@ def sampled_below(share: float) -> int:
 
 
 def is_sampled(request_id: str, trace_id: str | None, below: int) -> bool:
-    """Tell whether a request is in the sample, by its trace or else by its own id."""
+    """Tell whether a request is sampled, by its trace id or else its own."""
     if trace_id is not None:
         return int(trace_id[16:], 16) < below
     return crc32(request_id.encode("utf-8", "surrogatepass")) << 32 < below
