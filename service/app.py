@@ -38,6 +38,7 @@ from service.settings import Settings
 from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
+from service.telemetry.request_log import RequestLog
 from service.telemetry.scrape import SCRAPED
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.connections import Connections
@@ -117,8 +118,9 @@ def create_app(
     catalogues: Catalogues | None = None,
     live: LiveSource | None = None,
     keys: ApiKeys | None = None,
+    request_log: RequestLog | None = None,
 ) -> PublicApp:
-    """Build the app. `metrics` observes every request, and so do `observers`.
+    """Build the app. `metrics` observes every request, and so do `request_log` and `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
     items, by default none. `live` is the source of their live values; whoever made it closes it.
@@ -129,6 +131,7 @@ def create_app(
     keys = ApiKeys.of(settings) if keys is None else keys
     keys.on_swap(metrics.keys.swapped)
     keys.on_failure(metrics.access.failed)
+    logs = () if request_log is None else (request_log.observe,)
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
@@ -152,9 +155,12 @@ def create_app(
         keys=keys,
         admission=admission,
         reranker=reranker,
-        observers=(metrics.observe, *observers),
+        observers=(metrics.observe, *logs, *observers),
         refusals=HeadRefusals(
-            retry_after_seconds=settings.retry_after_seconds, count=metrics.refused, observers=observers
+            retry_after_seconds=settings.retry_after_seconds,
+            count=metrics.refused,
+            log=None if request_log is None else request_log.refused,
+            observers=observers,
         ),
         afterwards=None if shadow is None else shadow.offer,
     )
@@ -165,7 +171,8 @@ def create_app(
         admission=admission,
         reranker=reranker,
         observer=metrics.batches,
-        observers=(metrics.keys.observe, *observers),
+        on_batch=None if request_log is None else request_log.observe_batch,
+        observers=(metrics.keys.observe, *logs, *observers),
     )
     connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=metrics.head_refused)
     metrics.watch_connections(

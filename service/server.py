@@ -32,9 +32,9 @@ from service.ranking.warmup import warm_up
 from service.scenes.live import Scenes
 from service.settings import Settings
 from service.telemetry.exposition import Exposition
-from service.telemetry.logs import request_loggers
 from service.telemetry.metrics import Metrics
 from service.telemetry.pacing import spare_what_is_loaded
+from service.telemetry.request_log import RequestLog, RequestLogOptions
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 
@@ -96,7 +96,7 @@ def assemble(
     catalogues = Catalogues()
     catalogues.on_swap(metrics.catalogues_swapped)
     registry.needs(catalogues.why_not_ready)
-    with contextlib.closing(InferenceThread()) as thread:
+    with _request_log(settings) as request_log, contextlib.closing(InferenceThread()) as thread:
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
         watch = _watch_engine(settings, thread, registry, metrics)
@@ -121,11 +121,11 @@ def assemble(
             registry=registry,
             metrics=metrics,
             dispatcher=dispatcher,
-            observers=request_loggers(),
             scenes=scenes,
             catalogues=catalogues,
             live=live,
             keys=keys,
+            request_log=request_log,
         )
         yield Core(
             registry=registry,
@@ -138,6 +138,21 @@ def assemble(
             live=live,
             keys=keys,
         )
+
+
+@contextlib.contextmanager
+def _request_log(settings: Settings) -> Iterator[RequestLog]:
+    """Make the log of requests, and tell at the end what it has counted."""
+    options = RequestLogOptions(
+        share=settings.log_requests,
+        slow_seconds=settings.slow_seconds,
+        batch_slow_seconds=settings.batch_budget_seconds,
+    )
+    made = RequestLog(options)
+    try:
+        yield made
+    finally:
+        made.flush()
 
 
 def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:

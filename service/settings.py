@@ -36,6 +36,11 @@ class Settings(
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @property
+    def slow_seconds(self) -> float:
+        """Time from which a request is logged as slow."""
+        return self.budget_seconds if self.log_slow_ms is None else self.log_slow_ms / 1e3
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -94,10 +94,11 @@ FLOORS = {
 """The rooms of every package, lowest floor first. A room imports itself and rooms on lower floors only."""
 
 IN_PROCESS = {
+    "loadtest.cost.observing",
     "loadtest.cost.refusal",
     *(f"loadtest.resilience.overload_model.{name}" for name in ("policy", "server")),
 }
-"""The tools that run the service's own code: one measures it without a socket, one runs it against a modelled clock."""
+"""The tools that run the service's own code: two measure it without a socket, one runs it against a modelled clock."""
 
 ROOMS = [f"{package}.{name}" for package, floors in FLOORS.items() for floor in floors for name in floor.split()]
 

@@ -33,9 +33,15 @@ from service.bundles.registry import Registry
 from service.inference.dispatcher import Dispatcher
 from service.inference.thread import InferenceThread
 from service.settings import Settings
-from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 from service.transport.protocol import TimedProtocol
+
+try:
+    from service.telemetry.request_log import RequestLog, RequestLogOptions
+except ModuleNotFoundError:  # A tree from before it, whose server made no record of a refusal.
+    WITH_LOG = False
+else:
+    WITH_LOG = True
 
 BODY_BYTES: Final = 16_600
 """About what 100 candidates take."""
@@ -83,13 +89,11 @@ async def cpu_us() -> dict[str, float]:
     """Return the medians of a warm and a cold refusal, in microseconds."""
     values: dict[str, Any] = {"bundles": Path(), "max_in_flight": 1}
     settings = Settings(**values)
-    # A tree from before `request_loggers` has one logger in any case, as its server did.
-    loggers = logs.request_loggers() if hasattr(logs, "request_loggers") else (logs.log_refusal,)
     with contextlib.closing(InferenceThread()) as thread:
         metrics = Metrics(budget_seconds=settings.budget_seconds)
         dispatcher = Dispatcher(thread)
         app = create_app(
-            settings=settings, registry=Registry(), metrics=metrics, dispatcher=dispatcher, observers=loggers
+            settings=settings, registry=Registry(), metrics=metrics, dispatcher=dispatcher, **_request_log()
         )
         app.endpoint.enter({})
         config = Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
@@ -100,6 +104,12 @@ async def cpu_us() -> dict[str, float]:
         transport = _Transport()
         connection.connection_made(transport)
         return {"warm": _median(connection, transport, _WARM), "cold": _median(connection, transport, _COLD, cold=True)}
+
+
+def _request_log() -> dict[str, Any]:
+    """Return the argument that gives an app the default log of requests."""
+    options = {"share": 0.01, "slow_seconds": 1.0, "batch_slow_seconds": 1.0}
+    return {"request_log": RequestLog(RequestLogOptions(**options))} if WITH_LOG else {}
 
 
 def _median(connection: TimedProtocol, transport: _Transport, count: int, *, cold: bool = False) -> float:
@@ -115,14 +125,17 @@ def _median(connection: TimedProtocol, transport: _Transport, count: int, *, col
     return statistics.median(times) * 1e6
 
 
-def measure(trees: Mapping[str, Path], blocks: int) -> dict[str, list[dict[str, float]]]:
-    """Measure the trees in turn, each in a process of its own, so many times."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
+def measure(trees: Mapping[str, Path], blocks: int, script: Path = Path(__file__)) -> dict[str, list[Any]]:
+    """Run `script --once` with each tree in turn, so many times.
+
+    Returns the JSON that it printed, by tree.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in trees}
     for _ in range(blocks):
         for name, tree in trees.items():
             environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
             done = subprocess.run(
-                [sys.executable, __file__, "--once"], env=environment, stdout=subprocess.PIPE, check=True
+                [sys.executable, str(script), "--once"], env=environment, stdout=subprocess.PIPE, check=True
             )
             found[name].append(json.loads(done.stdout))
     return found

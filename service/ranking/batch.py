@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -38,10 +39,10 @@ from service.ranking.endpoint import (
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import NO_KEY, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import NO_KEY, BatchRecord, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
-from service.transport.asgi import Call, check_media_type, read_body, read_call, send_bytes
+from service.transport.asgi import Call, check_media_type, read_body, send_bytes
 from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
@@ -76,9 +77,10 @@ class BatchObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One request's result as JSON, and the problem in it, if any."""
+    """One request's result as JSON, how it ended, and the problem in it, if any."""
 
     body: bytes
+    outcome: RequestOutcome
     problem: Problem | None = None
 
 
@@ -109,6 +111,7 @@ class BatchEndpoint:
         admission: Admission,
         reranker: Reranker,
         observer: BatchObserver,
+        on_batch: Callable[[BatchRecord], None] | None = None,
         observers: Sequence[RequestObserver] = (),
     ) -> None:
         self._options = options
@@ -117,39 +120,72 @@ class BatchEndpoint:
         self._admission = admission
         self._reranker = reranker
         self._observer = observer
+        self._on_batch = on_batch
         self._observers = (observer.observe_request, *observers)
         self._turn = asyncio.Lock()
         self._held: list[int] = []  # Sizes of the bodies of the batches in progress.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a batch; log a fault of the service's own once, as a 500."""
-        call = read_call(scope)
-        clock = Stopwatch(call.arrival, call.lag)
-        outcome: RequestOutcome = "ok"
+        exchange = Exchange.begin(scope)
+        call, clock = exchange.call, exchange.clock
         try:
-            found = await self._answer(call, scope, receive)
+            found = await self._answer(exchange, scope, receive)
         except ClientDisconnect:
-            outcome = "cancelled"
+            self._end(exchange, "cancelled", CLIENT_CLOSED, None)
         except Problem as problem:
-            outcome = refused_outcome(problem.kind.status)
-            await _refuse(send, call, problem)
+            await self._refuse(exchange, send, problem)
         except Exception:
             _log.exception("batch %s failed", call.request_id, extra={"request_id": call.request_id})
-            outcome = "error"
-            await _refuse(send, call, Problem(INTERNAL, "the log has the request id"))
+            await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
             body = b'{"results":[%b]}' % b",".join(outcome.body for outcome in found)
             await send_bytes(send, 200, body, _JSON, headers)
-        self._observer.observe_batch(outcome, clock.elapsed)
+            self._end(exchange, "ok", 200, None, found)
 
-    async def _answer(self, call: Call, scope: Scope, receive: Receive) -> _Outcomes:
+    async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
+        """Answer a batch with a problem."""
+        status, call = problem.kind.status, exchange.call
+        body = _encode(problem.document(call.request_id))
+        await send_bytes(send, status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])
+        self._end(exchange, refused_outcome(status), status, problem.kind.slug)
+
+    def _end(
+        self,
+        exchange: Exchange,
+        outcome: RequestOutcome,
+        status: int,
+        reason: str | None,
+        found: Sequence[_Outcome] = (),
+    ) -> None:
+        """Tell observers of a batch as a whole."""
+        seconds = exchange.clock.elapsed
+        self._observer.observe_batch(outcome, seconds)
+        if self._on_batch is not None:
+            call = exchange.call
+            record = BatchRecord(
+                request_id=call.request_id,
+                trace_id=call.trace.trace_id if call.trace else None,
+                span_id=call.trace.span_id if call.trace else None,
+                outcome=outcome,
+                status=status,
+                seconds=seconds,
+                reason=reason,
+                peer=call.peer,
+                key=exchange.key,
+                requests=Counter([one.outcome for one in found]),
+            )
+            self._on_batch(record)
+
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
 
         Raises `Problem`, which is a 503 if the batch or none of its requests had a place, or a 429 if its key may not
         send one.
         """
-        key = self._keys.check(call.header(b"authorization"), scope.get("client")) or NO_KEY
+        call = exchange.call
+        exchange.key = key = self._keys.check(call.header(b"authorization"), scope.get("client")) or NO_KEY
         if (limit := self._keys.look(key)) is not None:
             raise limit.problem()
         check_media_type(call)
@@ -160,7 +196,7 @@ class BatchEndpoint:
         with self._in_progress(len(body) if coding is None else options.max_body_bytes):
             if coding is not None:
                 body = await decompress(body, coding, options.max_body_bytes)
-            batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0], key)
+            batch = _Batch(call, split_batch(body), header_timeout(call.headers)[0], exchange.key)
             del body
             found = await _while_present(self._answer_all(batch), call)
         first = found[0].problem
@@ -199,7 +235,7 @@ class BatchEndpoint:
     async def _one(self, batch: _Batch, index: int, body: bytes) -> _Outcome:
         """Answer one request and record it; no fault of its own is raised."""
         call = replace(batch.call, request_id=f"{batch.call.request_id}-{index}", arrival=perf_counter(), lag=0.0)
-        exchange = Exchange(call, Stopwatch(call.arrival, 0.0), key=batch.key)
+        exchange = Exchange(call, Stopwatch(call.arrival, 0.0), key=batch.key, batch_id=batch.call.request_id)
         try:
             return await self._list(exchange, batch, body)
         except Problem as problem:
@@ -245,14 +281,16 @@ class BatchEndpoint:
         finally:
             self._admission.leave_giving_way()
         response = reranked.response
-        self._emit(exchange.record("ok" if response.degraded is None else "degraded", 200, None))
-        return _Outcome(_encode(BatchResult(status=200, response=response)))
+        outcome: RequestOutcome = "ok" if response.degraded is None else "degraded"
+        self._emit(exchange.record(outcome, 200, None))
+        return _Outcome(_encode(BatchResult(status=200, response=response)), outcome)
 
     def _refused(self, exchange: Exchange, problem: Problem) -> _Outcome:
         status = problem.kind.status
-        self._emit(exchange.record(refused_outcome(status), status, problem.kind.slug))
+        outcome = refused_outcome(status)
+        self._emit(exchange.record(outcome, status, problem.kind.slug))
         document = problem.document(exchange.call.request_id)
-        return _Outcome(_encode(BatchResult(status=status, problem=document)), problem)
+        return _Outcome(_encode(BatchResult(status=status, problem=document)), outcome, problem)
 
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
@@ -280,8 +318,3 @@ async def _while_present(work: Coroutine[Any, Any, _Outcomes], call: Call) -> _O
     finally:
         if call.presence is not None:
             call.presence.on_leave = None
-
-
-async def _refuse(send: Send, call: Call, problem: Problem) -> None:
-    body = _encode(problem.document(call.request_id))
-    await send_bytes(send, problem.kind.status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])

@@ -75,6 +75,7 @@ class Exchange:
     reranked: Reranked | None = None
     scene: str = NO_SCENE
     key: str = NO_KEY
+    batch_id: str | None = None
 
     @classmethod
     def begin(cls, scope: Scope) -> Self:
@@ -108,6 +109,10 @@ class Exchange:
             ignored_pins=0 if reranked is None else reranked.ignored_pins,
             items=None if reranked is None else reranked.items,
             key=self.key,
+            level=None if degraded is None else degraded.level,
+            span_id=call.trace.span_id if call.trace else None,
+            peer=call.peer,
+            batch_id=self.batch_id,
         )
 
 

@@ -6,7 +6,7 @@ every one is made once, and the rest touches as little as it can.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol, get_args
 
@@ -25,6 +25,7 @@ from service.transport.asgi import (
     is_header_safe,
     new_id,
     parse_traceparent,
+    peer_of,
 )
 from service.transport.ending import STATUS_LINES
 from service.transport.gate import Refusal
@@ -56,19 +57,29 @@ class _Constant(NamedTuple):
     kind: ProblemKind
 
 
+LogRefusal = Callable[[str, str, str, int, str, str | None], None]
+"""Told the address of the client, the key's name, the reason, the status, the request id and the trace id."""
+
+
 class HeadRefusals:
     """Make the refusals of requests that are refused before their body.
 
-    Each is told to `count`. A record of it is made for `observers` only, if there are any.
+    Each is told to `count` and, if given, to `log`. A record of it is made for `observers` only, if there are any.
     """
 
     def __init__(
-        self, *, retry_after_seconds: int, count: CountRefusal, observers: Sequence[RequestObserver] = ()
+        self,
+        *,
+        retry_after_seconds: int,
+        count: CountRefusal,
+        log: LogRefusal | None = None,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         reasons = get_args(RefusalReason)
         self._constant = {reason: _constant_parts(no_place(reason, retry_after_seconds)) for reason in reasons}
         self._limits: dict[KeyLimit, _Constant] = {}
         self._count = count
+        self._log = log
         self._observers = tuple(observers)
 
     def refuse(self, reason: RefusalReason, scope: Scope) -> Refusal:
@@ -112,8 +123,11 @@ class HeadRefusals:
         refusal = head, b"%b%b}" % (document, _encode(request_id))
         seconds = perf_counter() - scope[ARRIVAL_KEY]
         self._count(kind.slug, seconds, key)
+        trace_id = None if trace is None else trace.trace_id
+        if self._log is not None:
+            self._log(peer_of(scope), key, kind.slug, kind.status, request_id, trace_id)
         if self._observers:
-            self._observe(request_id, None if trace is None else trace.trace_id, kind, seconds, key)
+            self._observe(request_id, trace_id, kind, seconds, key)
         return refusal
 
     def _observe(self, request_id: str, trace_id: str | None, kind: ProblemKind, seconds: float, key: str) -> None:

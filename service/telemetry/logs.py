@@ -1,23 +1,27 @@
 """Make one line, of JSON or plain text, from each log record.
 
-There is no access log; faults are logged, once. Text of a client can be in any message. So what is not printable is
-escaped, and no text can look like a line of its own or steer a terminal.
+A record may have `fields`, by name: members of the JSON object, or `name=value` behind a text (logfmt). Text of a
+client can be in any message and field. So what is not printable is escaped, and no text can look like a line of its
+own, like another field, or steer a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from service.telemetry.records import RequestObserver, RequestRecord
+import msgspec
+
 from service.telemetry.stderr import StderrHandler, open_missing_streams
 
-_EXTRAS: Final = ("request_id", "trace_id", "status", "reason", "milliseconds")
-_log = logging.getLogger("service.requests")
+_EXTRAS: Final = ("request_id", "trace_id")
+_encode: Final = msgspec.json.Encoder().encode
+_BARE: Final = re.compile(r"[\w.:/+@-]+", re.ASCII)
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,10 +35,18 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         line.update({key: record.__dict__[key] for key in _EXTRAS if record.__dict__.get(key) is not None})
+        line.update(record.__dict__.get("fields", ()))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         # Only strings can hold such characters, so each becomes an escape of JSON. Half a surrogate pair is one too.
-        return _escape(json.dumps(line, ensure_ascii=False), lambda c: json.dumps(c)[1:-1])
+        return _escape(_to_json(line), lambda c: json.dumps(c)[1:-1])
+
+
+def _to_json(line: dict[str, object]) -> str:
+    try:
+        return _encode(line).decode()
+    except UnicodeEncodeError:  # Half a surrogate pair.
+        return json.dumps(line, ensure_ascii=False)
 
 
 class PlainFormatter(logging.Formatter):
@@ -42,6 +54,8 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        if fields := record.__dict__.get("fields"):
+            line += "".join(f" {name}={_logfmt(value)}" for name, value in fields.items())
         error = record.exc_info[1] if record.exc_info else None
         lines = [line] if error is None else [line, *(f"  | {part}" for part in _traceback_lines(error))]
         return "\n".join(_escape(line, _backslash) for line in lines)
@@ -53,6 +67,14 @@ def _traceback_lines(error: BaseException) -> Iterator[str]:
         text = part.rstrip("\n")
         is_frame = text.lstrip(" |").startswith('File "')
         yield from text.split("\n") if is_frame else [text]
+
+
+def _logfmt(value: object) -> str:
+    """Return a value as one plain word, else as a string of JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _escape(text: str, escape: Callable[[str], str]) -> str:
@@ -73,19 +95,3 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.root.level))
-
-
-def request_loggers() -> tuple[RequestObserver, ...]:
-    """Return what logs requests, as the level is now.
-
-    No record has to be made for a logger that is silent.
-    """
-    return (log_refusal,) if _log.isEnabledFor(logging.DEBUG) else ()
-
-
-def log_refusal(record: RequestRecord) -> None:
-    """Log a request without a list, at level debug."""
-    if record.reason is not None and _log.isEnabledFor(logging.DEBUG):
-        extra = {key: getattr(record, key) for key in ("request_id", "trace_id", "status", "reason")}
-        extra["milliseconds"] = round(record.seconds * 1e3, 3)
-        _log.debug("request %s was refused: %s", record.request_id, record.reason, extra=extra)

@@ -15,6 +15,7 @@ from service.access.key import RESERVED_NAME
 from service.contract.field_values import FieldCounts
 from service.contract.schemas import DegradedReason, Item, Source
 from service.scenes.scene import NO_SCENE
+from service.transport.asgi import NO_PEER
 
 RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
 OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
@@ -111,7 +112,9 @@ class RequestRecord:
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
     deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
     candidates that were encoded, `items` those that the catalogue knows, if there is one. `ignored_pins` counts pins of
-    the scene that could not be kept. `key` is the name of the API key, never the key.
+    the scene that could not be kept. `key` is the name of the API key, never the key. `level` is who chose a degraded
+    list, `span_id` our span in the caller's trace, `peer` the address of the connection, `batch_id` the id of the batch
+    that the request came in.
     """
 
     request_id: str
@@ -135,6 +138,26 @@ class RequestRecord:
     ignored_pins: int = 0
     items: ItemCounts | None = None
     key: str = NO_KEY
+    level: Source | None = None
+    span_id: str | None = None
+    peer: str = NO_PEER
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch, however it ended; `requests` counts those that were answered, by outcome."""
+
+    request_id: str
+    trace_id: str | None
+    span_id: str | None
+    outcome: RequestOutcome
+    status: int
+    seconds: float
+    reason: str | None
+    peer: str
+    key: str
+    requests: Mapping[RequestOutcome, int]
 
 
 @dataclass(frozen=True, slots=True)

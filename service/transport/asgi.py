@@ -27,6 +27,9 @@ API_KEY_KEY: Final = "listwright.api-key"
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
 
+NO_PEER: Final = "unix"
+"""Address of clients that have none: they came through the Unix socket."""
+
 REQUEST_ID_FIELD: Final = b"x-request-id"
 TRACE_FIELD: Final = b"traceparent"
 
@@ -70,7 +73,7 @@ class Call:
     """Facts of a request before its body is read.
 
     `request_id` changes if the body has one. `lag` is how long the event loop took from the request's first bytes to
-    its handler, in seconds.
+    its handler, in seconds. `peer` is the address of the connection.
     """
 
     headers: dict[bytes, bytes]
@@ -79,6 +82,7 @@ class Call:
     request_id: str
     trace: Trace | None
     presence: Presence | None
+    peer: str = NO_PEER
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value, or None."""
@@ -95,11 +99,17 @@ def read_call(scope: Scope) -> Call:
         headers[b"content-encoding"] = b",".join(
             value for name, value in scope["headers"] if name == b"content-encoding"
         )
-    call = Call(headers, arrival, now - arrival, "", None, scope.get(PRESENCE_KEY))
+    call = Call(headers, arrival, now - arrival, "", None, scope.get(PRESENCE_KEY), peer_of(scope))
     asked = call.header(REQUEST_ID_FIELD)
     call.request_id = asked if asked is not None and is_header_safe(asked) else new_id()
     call.trace = parse_traceparent(call.header(TRACE_FIELD))
     return call
+
+
+def peer_of(scope: Scope) -> str:
+    """Return the address of the connection, which is a proxy's where there is one."""
+    client = scope.get("client")
+    return client[0] if client else NO_PEER
 
 
 def new_id() -> str:

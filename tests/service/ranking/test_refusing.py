@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from typing import Any, get_args
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from models.contract.serving import RERANK_PATH
 from service.contract.problems import MEDIA_TYPE
 from service.ranking.refusing import HeadRefusals, no_place
-from service.telemetry.logs import log_refusal, request_loggers
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import NO_KEY, RequestRecord
 from service.timing.admission import RefusalReason
@@ -27,7 +25,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def scope(*headers: tuple[str, str]) -> dict[str, Any]:
     fields = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    return {"type": "http", "path": RERANK_PATH, "headers": fields, ARRIVAL_KEY: time.perf_counter()}
+    facts = {"path": RERANK_PATH, "headers": fields, "client": ("10.0.0.7", 40_000)}
+    return {"type": "http", **facts, ARRIVAL_KEY: time.perf_counter()}
 
 
 def refuse(reason: RefusalReason, *headers: tuple[str, str], **observing: Any) -> tuple[dict[str, str], Any]:
@@ -129,8 +128,11 @@ def test_a_refusal_that_waits_to_be_counted_keeps_its_time(monkeypatch: pytest.M
     assert metrics.windows()[0].valid == 0, "it was more than a minute ago"
 
 
-def test_requests_are_logged_only_where_such_lines_are_wanted(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "service.requests")
-    assert request_loggers() == ()
-    caplog.set_level(logging.DEBUG, "service.requests")
-    assert request_loggers() == (log_refusal,)
+def test_the_log_is_told_the_address_and_what_the_headers_say() -> None:
+    logged: list[tuple[object, ...]] = []
+    headers = ("x-request-id", "r-7"), ("traceparent", TRACE)
+    refuse("shed", *headers, log=lambda *told: logged.append(told))
+    refuse("overloaded", log=lambda *told: logged.append(told))
+    assert logged[0] == ("10.0.0.7", "none", "shed", 503, "r-7", "4bf92f3577b34da6a3ce929d0e0e4736")
+    assert logged[1][:4] == ("10.0.0.7", "none", "overloaded", 503)
+    assert logged[1][5] is None

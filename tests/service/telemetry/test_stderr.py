@@ -112,7 +112,7 @@ def test_a_fault_in_a_call_of_the_logger_is_logged_and_not_raised(pipe: Pipe) ->
 
 
 def refuse_many(service: Service) -> None:
-    """Have more lines logged at level debug than the pipe holds, then a list made."""
+    """Have more lines logged than the pipe holds, then a list made."""
     service.wait_until_ready()
     for i in range(100):
         refused = request(1, model="nope", request_id=f"{i} ".ljust(128, "é"))
@@ -120,7 +120,7 @@ def refuse_many(service: Service) -> None:
     assert service.ask("/v1/rerank", request())[0] == 200
 
 
-FLAGS = ("--log-level", "debug", "--budget-ms", "30000")
+FLAGS = ("--log-requests", "1", "--budget-ms", "30000")
 
 
 def test_a_service_whose_stderr_is_closed_serves_and_stops_cleanly(bundle: Path) -> None:
@@ -149,12 +149,15 @@ def test_a_service_whose_log_is_no_longer_read_serves_and_stops_cleanly(bundle: 
 
 def test_a_newline_in_a_request_id_forges_no_line(bundle: Path) -> None:
     forged = "2026-01-01 00:00:00,000 CRITICAL service.server: all is lost"
-    with serving(bundle.parents[1], "--log-level", "debug", "--log-json", "false") as service:
+    with serving(bundle.parents[1], "--log-requests", "1", "--log-json", "false") as service:
         service.wait_until_ready()
         sent = request(1, model="nope", request_id=f"r-1\n{forged}\x1b[2J\u2028{forged}"[:128])
         assert service.ask("/v1/rerank", sent)[0] == 422
-        wait_for(lambda: "was refused" in service.log.read_text("utf-8"))
+        wait_for(lambda: "reason=invalid-request" in service.log.read_text("utf-8"))
         _, lines = service.stop()
     assert [line for line in lines if line.startswith(forged[:20])] == []
-    (line,) = [line for line in lines if "was refused" in line]
-    assert f"DEBUG service.requests: request r-1\\n{forged}\\x1b[2J\\u2028" in line
+    found = [line for line in lines if "reason=invalid-request" in line]
+    assert len(found) == 2
+    for line in found:  # One of the first of its kind, and one of the sample.
+        assert "INFO service.requests: request" in line
+        assert f'request_id="r-1\\n{forged}\\u001b[2J\\u2028' in line
