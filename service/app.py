@@ -38,6 +38,7 @@ from service.status import Health, Models, Slo, describe_models, describe_slo
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
 from service.telemetry.scrape import SCRAPED
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.auth import ApiKeys
 from service.transport.connections import Connections
@@ -110,11 +111,13 @@ def create_app(
     scenes: Scenes | None = None,
     catalogues: Catalogues | None = None,
     live: LiveSource | None = None,
+    tracing: Tracing | None = None,
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
-    items, by default none. `live` is the source of their live values; whoever made it closes it.
+    items, by default none. `live` is the source of their live values, and `tracing` exports traces; whoever made them
+    closes them.
     """
     catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
@@ -125,7 +128,7 @@ def create_app(
         queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live, tracing)
     reranker = Reranker(
         registry=registry,
         dispatcher=dispatcher,
@@ -143,9 +146,13 @@ def create_app(
         reranker=reranker,
         observers=(metrics.observe, *observers),
         refusals=HeadRefusals(
-            retry_after_seconds=settings.retry_after_seconds, count=metrics.refused, observers=observers
+            retry_after_seconds=settings.retry_after_seconds,
+            count=metrics.refused,
+            observers=observers,
+            tracing=tracing,
         ),
         afterwards=None if shadow is None else shadow.offer,
+        tracing=tracing,
     )
     limits = Limits.of(settings)
     batches = BatchEndpoint(
@@ -155,6 +162,7 @@ def create_app(
         reranker=reranker,
         observer=metrics.batches,
         observers=observers,
+        tracing=tracing,
     )
     connections = Connections(limits, on_refuse=metrics.connection_refused)
     metrics.watch_connections(
@@ -179,6 +187,7 @@ def _make_shadow(
     admission: Admission,
     catalogues: Catalogues,
     live: LiveSource | None,
+    tracing: Tracing | None,
 ) -> Shadow | None:
     """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
@@ -195,6 +204,7 @@ def _make_shadow(
         observe=metrics.observe_shadow,
         catalogues=catalogues,
         live=live,
+        tracing=tracing,
     )
     registry.on_drain(shadow.stop)
     return shadow

@@ -38,9 +38,10 @@ from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
-from service.transport.asgi import Call, check_media_type, read_body, read_call, send_bytes
+from service.transport.asgi import Call, Trace, check_media_type, new_id, read_body, send_bytes
 from service.transport.auth import ApiKeys
 from service.transport.compression import content_coding, decompress
 
@@ -106,6 +107,7 @@ class BatchEndpoint:
         reranker: Reranker,
         observer: BatchObserver,
         observers: Sequence[RequestObserver] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         self._options = options
         self._most_fields = most_fields(options.request.max_body_bytes)
@@ -114,30 +116,45 @@ class BatchEndpoint:
         self._reranker = reranker
         self._observer = observer
         self._observers = (observer.observe_request, *observers)
+        if tracing is not None:
+            self._observers = (*self._observers, tracing.observe_part)
+        self._tracing = tracing
         self._turn = asyncio.Lock()
         self._held: list[int] = []  # Sizes of the bodies of the batches in progress.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a batch; log a fault of the service's own once, as a 500."""
-        call = read_call(scope)
-        clock = Stopwatch(call.arrival, call.lag)
-        outcome: RequestOutcome = "ok"
+        exchange = Exchange.begin(scope, self._tracing)
+        call, clock = exchange.call, exchange.clock
         try:
             found = await self._answer(call, receive)
         except ClientDisconnect:
-            outcome = "cancelled"
+            self._ended(exchange, "cancelled", CLIENT_CLOSED)
         except Problem as problem:
-            outcome = refused_outcome(problem.kind.status)
-            await _refuse(send, call, problem)
+            await self._refuse(exchange, send, problem)
         except Exception:
             _log.exception("batch %s failed", call.request_id, extra={"request_id": call.request_id})
-            outcome = "error"
-            await _refuse(send, call, Problem(INTERNAL, "the log has the request id"))
+            await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
             body = b'{"results":[%b]}' % b",".join(outcome.body for outcome in found)
             await send_bytes(send, 200, body, _JSON, headers)
-        self._observer.observe_batch(outcome, clock.elapsed)
+            self._ended(exchange, "ok", 200, requests=len(found))
+
+    async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
+        status, call = problem.kind.status, exchange.call
+        headers = [*echo(call), *own_headers(problem)]
+        await send_bytes(send, status, _encode(problem.document(call.request_id)), MEDIA_TYPE.encode(), headers)
+        self._ended(exchange, refused_outcome(status), status, problem.kind.slug)
+
+    def _ended(
+        self, exchange: Exchange, outcome: RequestOutcome, status: int, reason: str | None = None, requests: int = 0
+    ) -> None:
+        """Tell observers how the batch as a whole has ended."""
+        seconds = exchange.clock.elapsed
+        self._observer.observe_batch(outcome, seconds)
+        if self._tracing is not None and exchange.spans is not None:
+            self._tracing.observe_batch(exchange.record(outcome, status, reason), requests)
 
     async def _answer(self, call: Call, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
@@ -192,7 +209,7 @@ class BatchEndpoint:
     async def _one(self, batch: _Batch, index: int, body: bytes) -> _Outcome:
         """Answer one request and record it; no fault of its own is raised."""
         call = replace(batch.call, request_id=f"{batch.call.request_id}-{index}", arrival=perf_counter(), lag=0.0)
-        exchange = Exchange(call, Stopwatch(call.arrival, 0.0))
+        exchange = self._begin(call)
         try:
             return await self._list(exchange, batch, body)
         except Problem as problem:
@@ -203,6 +220,14 @@ class BatchEndpoint:
         except Exception:
             _log.exception("request %s failed", call.request_id, extra={"request_id": call.request_id})
             return self._refused(exchange, Problem(INTERNAL, "the log has the request id"))
+
+    def _begin(self, call: Call) -> Exchange:
+        """Start the clock of one request; its span is a child of the batch's."""
+        if self._tracing is None:
+            return Exchange(call, Stopwatch(call.arrival, 0.0))
+        if call.trace is not None:
+            call.trace = Trace(call.trace.trace_id, new_id(), call.trace.flags, call.trace.span_id)
+        return Exchange.traced(call)
 
     async def _list(self, exchange: Exchange, batch: _Batch, body: bytes) -> _Outcome:
         """Return a request's list. Raises `Problem`."""
@@ -271,8 +296,3 @@ async def _while_present(work: Coroutine[Any, Any, _Outcomes], call: Call) -> _O
     finally:
         if call.presence is not None:
             call.presence.on_leave = None
-
-
-async def _refuse(send: Send, call: Call, problem: Problem) -> None:
-    body = _encode(problem.document(call.request_id))
-    await send_bytes(send, problem.kind.status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])

@@ -24,7 +24,16 @@ from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import (
+    NO_KEY,
+    NO_MODEL,
+    RequestObserver,
+    RequestOutcome,
+    RequestRecord,
+    SpanFacts,
+    Stopwatch,
+)
+from service.telemetry.spans import SpanStopwatch, Tracing
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout, is_close
 from service.transport.asgi import TICKET_KEY, Call, check_media_type, is_header_safe, read_body, read_call, send_bytes
@@ -38,9 +47,9 @@ _JSON: Final = b"application/json"
 CLIENT_CLOSED: Final = 499
 
 Headers = list[tuple[bytes, bytes]]
-Answered = tuple[RerankRequest, RerankResponse]
-Afterwards = Callable[[RerankRequest, RerankResponse], None]
-"""Told of a list once it has been sent; may not raise."""
+Answered = tuple[RerankRequest, RerankResponse, SpanFacts | None]
+Afterwards = Callable[[RerankRequest, RerankResponse, SpanFacts | None], None]
+"""Told of a list once it has been sent, and of its trace if that is exported; may not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +75,27 @@ class Exchange:
     reranked: Reranked | None = None
     scene: str = NO_SCENE
     key: str = NO_KEY
+    spans: SpanFacts | None = None
 
     @classmethod
-    def begin(cls, scope: Scope) -> Self:
-        """Read the headers and start the clock."""
+    def begin(cls, scope: Scope, tracing: Tracing | None = None) -> Self:
+        """Read the headers and start the clock; `tracing` may begin a trace."""
         call = read_call(scope)
-        return cls(call, Stopwatch(call.arrival, call.lag))
+        if tracing is None:
+            return cls(call, Stopwatch(call.arrival, call.lag))
+        if call.trace is None:
+            call.trace = tracing.begin()
+        return cls.traced(call)
+
+    @classmethod
+    def traced(cls, call: Call) -> Self:
+        """Start the clock, which also notes laps if the trace of the call is sampled."""
+        trace = call.trace
+        if trace is None or not trace.sampled:
+            return cls(call, Stopwatch(call.arrival, call.lag))
+        clock = SpanStopwatch(call.arrival, call.lag)
+        facts = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, call.arrival, clock.laps)
+        return cls(call, clock, spans=facts)
 
     def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
         """Make the record of a request that has ended like this."""
@@ -99,13 +123,15 @@ class Exchange:
             ignored_pins=0 if reranked is None else reranked.ignored_pins,
             items=None if reranked is None else reranked.items,
             key=self.key,
+            spans=self.spans,
         )
 
 
 class RerankEndpoint:
     """Read, answer and record requests.
 
-    Missing `refusals`, none is refused by its headers. Those tell observers of their own.
+    Missing `refusals`, none is refused by its headers. Those tell observers of their own. `tracing` says which requests
+    without a trace begin one; None: no trace is exported.
     """
 
     def __init__(
@@ -118,13 +144,15 @@ class RerankEndpoint:
         observers: Sequence[RequestObserver],
         refusals: HeadRefusals | None = None,
         afterwards: Afterwards | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._options = options
         self._most_fields = most_fields(options.max_body_bytes)
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
-        self._observers = tuple(observers)
+        self._observers = tuple(observers) if tracing is None else (*observers, tracing.observe)
+        self._tracing = tracing
         self._refusals = refusals
         self._afterwards = afterwards
 
@@ -140,7 +168,7 @@ class RerankEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
         """Send a list or a problem, and emit the record; return a list."""
-        exchange = Exchange.begin(scope)
+        exchange = Exchange.begin(scope, self._tracing)
         call = exchange.call
         try:
             exchange.key = self._keys.check(call.header(b"authorization")) or NO_KEY
@@ -210,7 +238,7 @@ class RerankEndpoint:
         )
         hurried = deadline.at < call.arrival + options.budget_seconds
         self._learn(ticket, clock, reranked, None if hurried else deadline)
-        return request, reranked.response
+        return request, reranked.response, exchange.spans
 
     async def _send_list(self, exchange: Exchange, send: Send, response: RerankResponse) -> None:
         headers = [*echo(exchange.call), (b"server-timing", server_timing(exchange.clock))]

@@ -14,12 +14,14 @@ import msgspec
 from starlette.types import Scope
 
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord
+from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord, SpanFacts
+from service.telemetry.spans import Tracing
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
     ARRIVAL_KEY,
     REQUEST_ID_FIELD,
     TRACE_FIELD,
+    Trace,
     is_header_safe,
     new_id,
     parse_traceparent,
@@ -42,16 +44,23 @@ CountRefusal = Callable[[str, float], None]
 class HeadRefusals:
     """Make the refusals of requests that are refused before their body.
 
-    Each is told to `count`. A record of it is made for `observers` only, if there are any.
+    Each is told to `count`. A record of it is made for `observers` only, if there are any, and for `tracing` if its
+    trace is sampled.
     """
 
     def __init__(
-        self, *, retry_after_seconds: int, count: CountRefusal, observers: Sequence[RequestObserver] = ()
+        self,
+        *,
+        retry_after_seconds: int,
+        count: CountRefusal,
+        observers: Sequence[RequestObserver] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         reasons = get_args(RefusalReason)
         self._constant = {reason: _constant_parts(no_place(reason, retry_after_seconds)) for reason in reasons}
         self._count = count
         self._observers = tuple(observers)
+        self._tracing = tracing
 
     def refuse(self, reason: RefusalReason, scope: Scope) -> Refusal:
         """Return the refusal of a request, counted."""
@@ -65,21 +74,29 @@ class HeadRefusals:
         head, document = self._constant[reason]
         head = b"%bx-request-id: %b\r\n" % (head, request_id.encode())
         trace = parse_traceparent(traced)
+        if trace is None and self._tracing is not None:
+            trace = self._tracing.begin()
         if trace is not None:
             head = b"%btraceparent: %b\r\n" % (head, trace.header.encode())
         # A safe id may still hold what JSON escapes.
         refusal = head, b"%b%b}" % (document, _encode(request_id))
-        seconds = perf_counter() - scope[ARRIVAL_KEY]
+        arrival = scope[ARRIVAL_KEY]
+        seconds = perf_counter() - arrival
         self._count(reason, seconds)
-        if self._observers:
-            self._observe(request_id, None if trace is None else trace.trace_id, reason, seconds)
+        spans = None
+        if self._tracing is not None and trace is not None and trace.sampled:
+            spans = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, arrival, ())
+        if self._observers or spans is not None:
+            self._observe(request_id, trace, reason, seconds, spans)
         return refusal
 
-    def _observe(self, request_id: str, trace_id: str | None, reason: RefusalReason, seconds: float) -> None:
+    def _observe(
+        self, request_id: str, trace: Trace | None, reason: RefusalReason, seconds: float, spans: SpanFacts | None
+    ) -> None:
         kind, _ = _REASONS[reason]
         record = RequestRecord(
             request_id=request_id,
-            trace_id=trace_id,
+            trace_id=None if trace is None else trace.trace_id,
             outcome="rejected",
             status=kind.status,
             seconds=seconds,
@@ -90,9 +107,12 @@ class HeadRefusals:
             candidates=0,
             batch_size=0,
             health=None,
+            spans=spans,
         )
         for observe in self._observers:
             observe(record)
+        if self._tracing is not None:
+            self._tracing.observe(record)
 
 
 def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:

@@ -25,6 +25,7 @@ from service.telemetry.refusals import PendingRefusals, Refused
 from service.telemetry.rolling import RollingWindow
 from service.telemetry.scenes import SceneMetrics
 from service.telemetry.snapshots import MergeMode
+from service.telemetry.spans import SPAN_RESULTS, SpanResult
 from service.telemetry.versions import RequestSeries, ShadowSeries, VersionSeries
 from service.timing.deadline import HEADERS
 
@@ -68,6 +69,7 @@ class Metrics:
         self._make_connections()
         self._make_lists()
         self._make_engine()
+        self._make_spans()
         self._make_shadow(shadow)
         self._make_bundles()
         self._fields = VersionSeries(FieldSeries)
@@ -155,6 +157,10 @@ class Metrics:
         text = "Runs of the engine that were given up; the process ends after one."
         self._hangs = Counter("rerank_engine_hangs_total", text, registry=self.registry)
 
+    def _make_spans(self) -> None:
+        text = "Spans of traces by what became of them: taken by the collector, dropped before it, or refused by it."
+        self._spans = self._counter("rerank_spans_total", text, "result", SPAN_RESULTS)
+
     def _make_shadow(self, shadow: tuple[str, str | None] | None) -> None:
         self._shadow = shadow
         self._comparisons = VersionSeries(ShadowSeries)
@@ -203,6 +209,10 @@ class Metrics:
         self._catalogues.items.sweep()
         self._scenes.sweep()
 
+    def spans_ended(self, result: SpanResult, spans: int) -> None:
+        """Count spans of traces; may be called from any thread."""
+        self._spans[result].inc(spans)
+
     def engine_hung(self) -> None:
         """Count one run of the engine that was given up."""
         self._hangs.inc()
@@ -234,7 +244,8 @@ class Metrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self._requests.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds)
+        exemplar = None if record.spans is None else {"trace_id": record.spans.trace_id}
+        self._requests.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds, exemplar)
         self._scenes.observe(record)
         if record.outcome not in _NOT_VALID:
             answered = record.outcome in records.ANSWERED

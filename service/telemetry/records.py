@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -102,6 +102,28 @@ def mean_distance(rows: AnyArray) -> float | None:
     return float(1 - (total @ total - lengths.sum()) / (n * (n - 1)))
 
 
+class Lap(NamedTuple):
+    """One stage without a break, from `start` to `end` on `perf_counter`'s clock."""
+
+    stage: RequestStage
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpanFacts:
+    """What the spans of a request need: its ids, as W3C Trace Context writes them, its arrival and its laps.
+
+    `parent_id` is empty if the trace began here.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    arrival: float
+    laps: Sequence[Lap]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request, however it ended.
@@ -110,7 +132,8 @@ class RequestRecord:
     degraded; `degraded` the reason why it is not the model's, and `would_degrade` the reason there would have been, had
     deadlines been enforced. `ignored_headers` are timeouts that cannot be read. `fields` counts the values of the
     candidates that were encoded, `items` those that the catalogue knows, if there is one. `ignored_pins` counts pins of
-    the scene that could not be kept. `key` is the name of the API key, never the key.
+    the scene that could not be kept. `key` is the name of the API key, never the key. `spans` has what the spans of a
+    request need, if its trace is exported.
     """
 
     request_id: str
@@ -134,6 +157,7 @@ class RequestRecord:
     ignored_pins: int = 0
     items: ItemCounts | None = None
     key: str = NO_KEY
+    spans: SpanFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +193,16 @@ class Stopwatch:
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         self._last = now
 
-    def engine_ran(self, wait: float, infer: float) -> None:
-        """Give `wait` and `infer` the engine's own times, and begin the next lap."""
+    def engine_ran(self, started: float, wait: float, infer: float) -> None:  # noqa: ARG002 - see `spans.py`
+        """Give `wait` and `infer` the engine's own times, and begin the next lap.
+
+        The run began at `started` on `perf_counter`'s clock.
+        """
         self.stages["wait"], self.stages["infer"] = wait, infer
         self._last = perf_counter()
+
+    def engine_missed(self) -> None:
+        """Note that the wait has ended without an answer; the time stays part of the next lap."""
 
     @property
     def elapsed(self) -> float:

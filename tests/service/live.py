@@ -30,7 +30,7 @@ from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
 from service.scenes.live import Scenes
 from service.scenes.reading import NO_SCENES
-from service.server import live_values
+from service.server import live_values, traces
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver, RequestRecord
@@ -191,7 +191,7 @@ def live_app(
         scenes.swap(NO_SCENES)
     records: list[RequestRecord] = []
     live = make_live(configured, metrics.live_values)
-    with contextlib.closing(InferenceThread()) as thread:
+    with traces(configured, metrics.spans_ended) as tracing, contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=configured,
             registry=registry,
@@ -201,6 +201,7 @@ def live_app(
             scenes=scenes,
             live=live,
             catalogues=catalogues,
+            tracing=tracing,
         )
         with serving(app, configured, app.endpoint, app.connections, live) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)
