@@ -146,7 +146,10 @@ def check_traces(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def traces(settings: Settings, count: CountSpans) -> Iterator[Tracing | None]:
-    """Export traces if the settings name a collector; at the end send what waits, for a second at most."""
+    """Export traces if the settings name a collector; None: they do not.
+
+    At the end it sends what waits, for a second at most.
+    """
     if settings.otlp_endpoint is None:
         yield None
         return

@@ -108,6 +108,7 @@ SERVING = {
     "msgspec",
     "numpy",
     "onnxruntime",
+    "opentelemetry",
     "packaging",
     "prometheus_client",
     "pydantic",

@@ -112,9 +112,9 @@ class Lap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpanFacts:
-    """What the spans of a request need: its ids, as W3C Trace Context writes them, its arrival and its laps.
+    """Hold the ids, the arrival and the laps of a request whose trace is exported.
 
-    `parent_id` is empty if the trace began here.
+    Ids are as W3C Trace Context writes them; `parent_id` is empty if the trace began here.
     """
 
     trace_id: str
@@ -202,7 +202,10 @@ class Stopwatch:
         self._last = perf_counter()
 
     def engine_missed(self) -> None:
-        """Note that the wait has ended without an answer; the time stays part of the next lap."""
+        """Note that the wait has ended without an answer.
+
+        Its time stays part of the next lap.
+        """
 
     @property
     def elapsed(self) -> float:

@@ -38,7 +38,10 @@ class Tracing(Protocol):
         """Export a batch as a whole, of so many requests, if its trace is sampled."""
 
     def observe_shadow(self, record: ShadowRecord, of: SpanFacts, began: float) -> None:
-        """Export a run of the shadow for a request; it `began` on `perf_counter`'s clock and has ended now."""
+        """Export a run of the shadow for a request, which has just ended.
+
+        It `began` on `perf_counter`'s clock.
+        """
 
 
 class SpanStopwatch(Stopwatch):

@@ -100,7 +100,10 @@ class _WallClock:
 
 
 class _FewLines(logging.Filter):
-    """Let one line of each kind through in a minute: the exporter writes some for every batch that fails."""
+    """Let one line of each kind through in a minute.
+
+    The exporter writes some for every batch that fails.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +175,10 @@ class OtlpTracing:
         self._send("shadow", context, None, (began, perf_counter()), attributes, status=status, links=links)
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Send what waits; give it up after so many seconds. The threads do not keep the process."""
+        """Send what waits, and give it up after so many seconds.
+
+        No thread keeps the process from its end.
+        """
         closing = threading.Thread(target=self._processor.shutdown, name="trace-flush", daemon=True)
         closing.start()
         closing.join(seconds)
@@ -190,7 +196,7 @@ class OtlpTracing:
         attributes: Attributes,
         kind: SpanKind = SpanKind.SERVER,
     ) -> None:
-        """Export the span of a request, one for each lap as its children, and that of a run it shared."""
+        """Export spans of a request, of each lap below it, and of a shared run."""
         shared = next((lap for lap in facts.laps if lap.stage == "infer" and record.batch_size > 1), None)
         new_run = shared is not None and shared.start not in self._runs
         if not self._has_room(1 + len(facts.laps) + new_run):
@@ -209,7 +215,7 @@ class OtlpTracing:
             self._send(lap.stage, own, context, (lap.start, lap.end), _NOTHING, links=links)
 
     def _run(self, record: RequestRecord, lap: Lap, of: SpanContext) -> SpanContext:
-        """Return the span of a run that served several requests; export it with the first of them."""
+        """Return the span of a run for several requests; the first of them exports it."""
         known = self._runs.get(lap.start)
         if known is not None:
             return known
@@ -294,7 +300,7 @@ def _served(record: RequestRecord, path: str) -> Attributes:
 
 
 def _described(record: RequestRecord) -> Attributes:
-    """Return what the record says of a request; nothing that the request says of a user."""
+    """Return the attributes of a request; nothing in them is of its user."""
     found: Attributes = {
         "listwright.request_id": record.request_id,
         "listwright.outcome": record.outcome,
