@@ -40,6 +40,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver
 from service.telemetry.request_log import RequestLog
 from service.telemetry.scrape import SCRAPED
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission, AdmissionOptions
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
@@ -119,12 +120,13 @@ def create_app(
     live: LiveSource | None = None,
     keys: ApiKeys | None = None,
     request_log: RequestLog | None = None,
+    tracing: Tracing | None = None,
 ) -> PublicApp:
     """Build the app. `metrics` observes every request, and so do `request_log` and `observers`.
 
     Without `scenes`, a request that names one is told that they are still being loaded. `catalogues` are those of
-    items, by default none. `live` is the source of their live values; whoever made it closes it.
-    Missing `keys` are those of the settings.
+    items, by default none. `live` is the source of their live values, and `tracing` exports traces; whoever made them
+    closes them. Missing `keys` are those of the settings.
     """
     catalogues = Catalogues() if catalogues is None else catalogues
     scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
@@ -138,7 +140,7 @@ def create_app(
         queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
     )
-    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live)
+    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live, tracing)
     reranker = Reranker(
         registry=registry,
         dispatcher=dispatcher,
@@ -161,8 +163,10 @@ def create_app(
             count=metrics.refused,
             log=None if request_log is None else request_log.refused,
             observers=observers,
+            tracing=tracing,
         ),
         afterwards=None if shadow is None else shadow.offer,
+        tracing=tracing,
     )
     limits = Limits.of(settings)
     batches = BatchEndpoint(
@@ -173,6 +177,7 @@ def create_app(
         observer=metrics.batches,
         on_batch=None if request_log is None else request_log.observe_batch,
         observers=(metrics.keys.observe, *logs, *observers),
+        tracing=tracing,
     )
     connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=metrics.head_refused)
     metrics.watch_connections(
@@ -197,6 +202,7 @@ def _make_shadow(
     admission: Admission,
     catalogues: Catalogues,
     live: LiveSource | None,
+    tracing: Tracing | None,
 ) -> Shadow | None:
     """Make the comparison with a second model, if the settings ask for it."""
     if settings.shadow_bundle is None or not settings.shadow_share:
@@ -213,6 +219,7 @@ def _make_shadow(
         observe=metrics.observe_shadow,
         catalogues=catalogues,
         live=live,
+        tracing=tracing,
     )
     registry.on_drain(shadow.stop)
     return shadow

@@ -16,6 +16,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 from service.bundles.folder import BundleFolder
 from service.catalogues.choose_source import check_live
 from service.environment import PREFIX, shadowing_links
+from service.server import check_traces
 from service.server import run as run_alone
 from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
 from service.telemetry.logs import configure_logging
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         _log.info("%s is ignored: Kubernetes has set it for a Service, and it is no setting", name)
     check_shadow(settings)
     check_live(settings)
+    check_traces(settings)
     settings = choose_default(settings)
     try:
         return run_alone(settings) if settings.workers == 1 else run_workers(settings)

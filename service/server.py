@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -30,11 +31,12 @@ from service.inference.thread import InferenceThread
 from service.inference.watch import HUNG_STATUS, EngineWatch, end_process, threads_left
 from service.ranking.warmup import warm_up
 from service.scenes.live import Scenes
-from service.settings import Settings
+from service.settings import Settings, SettingsError, flag
 from service.telemetry.exposition import Exposition
 from service.telemetry.metrics import Metrics
 from service.telemetry.pacing import spare_what_is_loaded
 from service.telemetry.request_log import RequestLog, RequestLogOptions
+from service.telemetry.spans import EXTRA, CountSpans, Tracing
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 
@@ -96,7 +98,11 @@ def assemble(
     catalogues = Catalogues()
     catalogues.on_swap(metrics.catalogues_swapped)
     registry.needs(catalogues.why_not_ready)
-    with _request_log(settings) as request_log, contextlib.closing(InferenceThread()) as thread:
+    with (
+        _request_log(settings) as request_log,
+        traces(settings, metrics.spans_ended) as tracing,
+        contextlib.closing(InferenceThread()) as thread,
+    ):
         dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
         watch = _watch_engine(settings, thread, registry, metrics)
@@ -126,6 +132,7 @@ def assemble(
             live=live,
             keys=keys,
             request_log=request_log,
+            tracing=tracing,
         )
         yield Core(
             registry=registry,
@@ -153,6 +160,33 @@ def _request_log(settings: Settings) -> Iterator[RequestLog]:
         yield made
     finally:
         made.flush()
+
+
+def check_traces(settings: Settings) -> None:
+    """Raise `SettingsError` if traces are asked for without the extra that they need."""
+    if settings.otlp_endpoint is None:
+        return
+    try:
+        importlib.import_module("service.telemetry.tracing")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise SettingsError(f"LISTWRIGHT_OTLP_ENDPOINT ({flag('otlp_endpoint')}): {EXTRA}") from None
+
+
+@contextlib.contextmanager
+def traces(settings: Settings, count: CountSpans) -> Iterator[Tracing | None]:
+    """Export traces if the settings name a collector; None: they do not.
+
+    At the end it sends what waits, for a second at most.
+    """
+    if settings.otlp_endpoint is None:
+        yield None
+        return
+    from service.telemetry.tracing import OtlpTracing  # It is an extra, and takes memory.
+
+    with contextlib.closing(OtlpTracing(settings.otlp_endpoint, settings.trace_share, count)) as tracing:
+        yield tracing
 
 
 def _watch_engine(settings: Settings, thread: InferenceThread, registry: Registry, metrics: Metrics) -> EngineWatch:

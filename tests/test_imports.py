@@ -109,6 +109,7 @@ SERVING = {
     "msgspec",
     "numpy",
     "onnxruntime",
+    "opentelemetry",
     "packaging",
     "prometheus_client",
     "pydantic",

@@ -56,12 +56,16 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request's outputs, without a batch axis, and the times of its run."""
+    """One request's outputs, without a batch axis, and the times of its run.
+
+    It began at `started` on `perf_counter`'s clock, for all requests that it served.
+    """
 
     outputs: Arrays
     wait_seconds: float
     infer_seconds: float
     batch_size: int
+    started: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -264,4 +264,4 @@ def _deliver(
             job.future.set_exception(outcome)
         else:
             outputs = {name: array[i] for name, array in outcome.items()}
-            job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch)))
+            job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch), started))

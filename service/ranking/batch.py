@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -27,22 +26,17 @@ from service.contract.batch import BatchResult, split_batch
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
 from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, OVERLOADED, Problem, unavailable
-from service.ranking.endpoint import (
-    CLIENT_CLOSED,
-    EndpointOptions,
-    Exchange,
-    echo,
-    own_headers,
-    refused_outcome,
-    server_timing,
-)
+from service.ranking.batch_end import BatchEnd
+from service.ranking.endpoint import EndpointOptions
+from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, own_headers, refused_outcome, server_timing
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import NO_KEY, BatchRecord, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
-from service.transport.asgi import Call, check_media_type, read_body, send_bytes
+from service.transport.asgi import Call, Trace, check_media_type, new_id, read_body, send_bytes
 from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
@@ -113,26 +107,29 @@ class BatchEndpoint:
         observer: BatchObserver,
         on_batch: Callable[[BatchRecord], None] | None = None,
         observers: Sequence[RequestObserver] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         self._options = options
         self._most_fields = most_fields(options.request.max_body_bytes)
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
-        self._observer = observer
-        self._on_batch = on_batch
+        self._ended = BatchEnd(observer.observe_batch, on_batch, tracing)
         self._observers = (observer.observe_request, *observers)
+        if tracing is not None:
+            self._observers = (*self._observers, tracing.observe_part)
+        self._tracing = tracing
         self._turn = asyncio.Lock()
         self._held: list[int] = []  # Sizes of the bodies of the batches in progress.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a batch; log a fault of the service's own once, as a 500."""
-        exchange = Exchange.begin(scope)
+        exchange = Exchange.begin(scope, self._tracing)
         call, clock = exchange.call, exchange.clock
         try:
             found = await self._answer(exchange, scope, receive)
         except ClientDisconnect:
-            self._end(exchange, "cancelled", CLIENT_CLOSED, None)
+            self._ended.observe(exchange, "cancelled", CLIENT_CLOSED)
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
@@ -142,41 +139,14 @@ class BatchEndpoint:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
             body = b'{"results":[%b]}' % b",".join(outcome.body for outcome in found)
             await send_bytes(send, 200, body, _JSON, headers)
-            self._end(exchange, "ok", 200, None, found)
+            self._ended.observe(exchange, "ok", 200, found=[one.outcome for one in found])
 
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         """Answer a batch with a problem."""
         status, call = problem.kind.status, exchange.call
         body = _encode(problem.document(call.request_id))
         await send_bytes(send, status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])
-        self._end(exchange, refused_outcome(status), status, problem.kind.slug)
-
-    def _end(
-        self,
-        exchange: Exchange,
-        outcome: RequestOutcome,
-        status: int,
-        reason: str | None,
-        found: Sequence[_Outcome] = (),
-    ) -> None:
-        """Tell observers of a batch as a whole."""
-        seconds = exchange.clock.elapsed
-        self._observer.observe_batch(outcome, seconds)
-        if self._on_batch is not None:
-            call = exchange.call
-            record = BatchRecord(
-                request_id=call.request_id,
-                trace_id=call.trace.trace_id if call.trace else None,
-                span_id=call.trace.span_id if call.trace else None,
-                outcome=outcome,
-                status=status,
-                seconds=seconds,
-                reason=reason,
-                peer=call.peer,
-                key=exchange.key,
-                requests=Counter([one.outcome for one in found]),
-            )
-            self._on_batch(record)
+        self._ended.observe(exchange, refused_outcome(status), status, problem.kind.slug)
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
@@ -235,7 +205,7 @@ class BatchEndpoint:
     async def _one(self, batch: _Batch, index: int, body: bytes) -> _Outcome:
         """Answer one request and record it; no fault of its own is raised."""
         call = replace(batch.call, request_id=f"{batch.call.request_id}-{index}", arrival=perf_counter(), lag=0.0)
-        exchange = Exchange(call, Stopwatch(call.arrival, 0.0), key=batch.key, batch_id=batch.call.request_id)
+        exchange = self._begin(call, batch)
         try:
             return await self._list(exchange, batch, body)
         except Problem as problem:
@@ -246,6 +216,14 @@ class BatchEndpoint:
         except Exception:
             _log.exception("request %s failed", call.request_id, extra={"request_id": call.request_id})
             return self._refused(exchange, Problem(INTERNAL, "the log has the request id"))
+
+    def _begin(self, call: Call, batch: _Batch) -> Exchange:
+        """Start the clock of one request; its span is a child of the batch's."""
+        if self._tracing is not None and call.trace is not None:
+            call.trace = Trace(call.trace.trace_id, new_id(), call.trace.flags, call.trace.span_id)
+        exchange = Exchange(call, Stopwatch(call.arrival, 0.0)) if self._tracing is None else Exchange.traced(call)
+        exchange.key, exchange.batch_id = batch.key, batch.call.request_id
+        return exchange
 
     async def _list(self, exchange: Exchange, batch: _Batch, body: bytes) -> _Outcome:
         """Return a request's list. Raises `Problem`."""

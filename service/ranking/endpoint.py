@@ -10,32 +10,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.access.keys import ApiKeys
-from service.bundles.model import Model
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
 from service.contract.problems import INTERNAL, MEDIA_TYPE, Problem
 from service.contract.schemas import RerankRequest, RerankResponse
+from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, own_headers, refused_outcome, server_timing
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import (
+    RequestObserver,
+    RequestRecord,
+    SpanFacts,
+    Stopwatch,
+)
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout, is_close
 from service.transport.asgi import (
     API_KEY_KEY,
     TICKET_KEY,
-    Call,
     check_media_type,
-    is_header_safe,
     read_body,
-    read_call,
     send_bytes,
 )
 from service.transport.compression import content_coding, decompress
@@ -44,12 +47,10 @@ from service.transport.gate import Refusal
 _log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
-CLIENT_CLOSED: Final = 499
 
-Headers = list[tuple[bytes, bytes]]
-Answered = tuple[RerankRequest, RerankResponse]
-Afterwards = Callable[[RerankRequest, RerankResponse], None]
-"""Told of a list once it has been sent; may not raise."""
+Answered = tuple[RerankRequest, RerankResponse, SpanFacts | None]
+Afterwards = Callable[[RerankRequest, RerankResponse, SpanFacts | None], None]
+"""Told of a list once it has been sent, and of its trace if that is exported; may not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,63 +64,11 @@ class EndpointOptions:
     retry_after_seconds: int = 1
 
 
-@dataclass(slots=True)
-class Exchange:
-    """Everything known so far of one request; only the endpoint that answers it writes here."""
-
-    call: Call
-    clock: Stopwatch
-    request: RerankRequest | None = None
-    model: Model | None = None
-    ignored_headers: tuple[str, ...] = ()
-    reranked: Reranked | None = None
-    scene: str = NO_SCENE
-    key: str = NO_KEY
-    batch_id: str | None = None
-
-    @classmethod
-    def begin(cls, scope: Scope) -> Self:
-        """Read the headers and start the clock."""
-        call = read_call(scope)
-        return cls(call, Stopwatch(call.arrival, call.lag))
-
-    def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
-        """Make the record of a request that has ended like this."""
-        call, clock, model, reranked = self.call, self.clock, self.model, self.reranked
-        degraded = None if reranked is None else reranked.response.degraded
-        return RequestRecord(
-            request_id=call.request_id,
-            trace_id=call.trace.trace_id if call.trace else None,
-            outcome=outcome,
-            status=status,
-            seconds=clock.elapsed,
-            reason=reason,
-            model=NO_MODEL if model is None else model.name,
-            version=NO_MODEL if model is None else model.version,
-            stages=clock.stages,
-            candidates=0 if self.request is None else self.request.candidate_count,
-            batch_size=0 if reranked is None else reranked.batch_size,
-            health=None if reranked is None else reranked.health(),
-            degraded=None if degraded is None else degraded.reason,
-            would_degrade=None if reranked is None else reranked.would_degrade,
-            ignored_headers=self.ignored_headers,
-            choice=None if reranked is None else reranked.listing.choice,
-            fields=None if reranked is None else reranked.fields,
-            scene=self.scene,
-            ignored_pins=0 if reranked is None else reranked.ignored_pins,
-            items=None if reranked is None else reranked.items,
-            key=self.key,
-            level=None if degraded is None else degraded.level,
-            span_id=call.trace.span_id if call.trace else None,
-            peer=call.peer,
-            batch_id=self.batch_id,
-        )
-
-
 class RerankEndpoint:
     """Read, answer and record requests.
 
-    Missing `refusals`, none is refused by its headers. Those tell observers of their own.
+    Missing `refusals`, none is refused by its headers. Those tell observers of their own. `tracing` says which requests
+    without a trace begin one; None: no trace is exported.
     """
 
     def __init__(
@@ -132,13 +81,15 @@ class RerankEndpoint:
         observers: Sequence[RequestObserver],
         refusals: HeadRefusals | None = None,
         afterwards: Afterwards | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._options = options
         self._most_fields = most_fields(options.max_body_bytes)
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
-        self._observers = tuple(observers)
+        self._observers = tuple(observers) if tracing is None else (*observers, tracing.observe)
+        self._tracing = tracing
         self._refusals = refusals
         self._afterwards = afterwards
 
@@ -154,7 +105,7 @@ class RerankEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
         """Send a list or a problem, and emit the record; return a list."""
-        exchange = Exchange.begin(scope)
+        exchange = Exchange.begin(scope, self._tracing)
         call = exchange.call
         try:
             self._identify(exchange, scope)
@@ -238,7 +189,7 @@ class RerankEndpoint:
         )
         hurried = deadline.at < call.arrival + options.budget_seconds
         self._learn(ticket, clock, reranked, None if hurried else deadline)
-        return request, reranked.response
+        return request, reranked.response, exchange.spans
 
     async def _send_list(self, exchange: Exchange, send: Send, response: RerankResponse) -> None:
         headers = [*echo(exchange.call), (b"server-timing", server_timing(exchange.clock))]
@@ -279,29 +230,3 @@ class RerankEndpoint:
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:
             observe(record)
-
-
-def refused_outcome(status: int) -> RequestOutcome:
-    """Return the outcome of a request that was answered with a problem of this status."""
-    return "invalid" if status < 500 else "rejected" if status == 503 else "error"
-
-
-def echo(call: Call) -> Headers:
-    """Return the headers that name a request and its trace in the answer."""
-    headers: Headers = []
-    if is_header_safe(call.request_id):
-        headers.append((b"x-request-id", call.request_id.encode()))
-    if call.trace is not None:
-        headers.append((b"traceparent", call.trace.header.encode()))
-    return headers
-
-
-def own_headers(problem: Problem) -> Headers:
-    """Return the headers that a problem brings with it."""
-    return [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-
-
-def server_timing(clock: Stopwatch) -> bytes:
-    """Return the value of `Server-Timing`, in milliseconds."""
-    parts = [f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in clock.stages.items()]
-    return ", ".join([*parts, f"total;dur={clock.elapsed * 1e3:.3f}"]).encode()

@@ -15,13 +15,15 @@ from starlette.types import Scope
 
 from service.access.keys import ApiKeys, KeyLimit
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord
+from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord, SpanFacts
+from service.telemetry.spans import Tracing
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
     API_KEY_KEY,
     ARRIVAL_KEY,
     REQUEST_ID_FIELD,
     TRACE_FIELD,
+    Trace,
     is_header_safe,
     new_id,
     parse_traceparent,
@@ -64,7 +66,8 @@ LogRefusal = Callable[[str, str, str, int, str, str | None], None]
 class HeadRefusals:
     """Make the refusals of requests that are refused before their body.
 
-    Each is told to `count` and, if given, to `log`. A record of it is made for `observers` only, if there are any.
+    Each is told to `count` and, if given, to `log`. A record of it is made for `observers` only, if there are any, and
+    for `tracing` if its trace is sampled.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class HeadRefusals:
         count: CountRefusal,
         log: LogRefusal | None = None,
         observers: Sequence[RequestObserver] = (),
+        tracing: Tracing | None = None,
     ) -> None:
         reasons = get_args(RefusalReason)
         self._constant = {reason: _constant_parts(no_place(reason, retry_after_seconds)) for reason in reasons}
@@ -81,6 +85,7 @@ class HeadRefusals:
         self._count = count
         self._log = log
         self._observers = tuple(observers)
+        self._tracing = tracing
 
     def refuse(self, reason: RefusalReason, scope: Scope) -> Refusal:
         """Return the refusal of a request for which there is no place, counted."""
@@ -117,23 +122,37 @@ class HeadRefusals:
         head, document, kind = constant
         head = b"%bx-request-id: %b\r\n" % (head, request_id.encode())
         trace = parse_traceparent(traced)
+        if trace is None and self._tracing is not None:
+            trace = self._tracing.begin()
         if trace is not None:
             head = b"%btraceparent: %b\r\n" % (head, trace.header.encode())
         # A safe id may still hold what JSON escapes.
         refusal = head, b"%b%b}" % (document, _encode(request_id))
-        seconds = perf_counter() - scope[ARRIVAL_KEY]
+        arrival = scope[ARRIVAL_KEY]
+        seconds = perf_counter() - arrival
         self._count(kind.slug, seconds, key)
-        trace_id = None if trace is None else trace.trace_id
         if self._log is not None:
+            trace_id = None if trace is None else trace.trace_id
             self._log(peer_of(scope), key, kind.slug, kind.status, request_id, trace_id)
-        if self._observers:
-            self._observe(request_id, trace_id, kind, seconds, key)
+        spans = None
+        if self._tracing is not None and trace is not None and trace.sampled:
+            spans = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, arrival, ())
+        if self._observers or spans is not None:
+            self._observe(request_id, trace, kind, seconds, key, spans)
         return refusal
 
-    def _observe(self, request_id: str, trace_id: str | None, kind: ProblemKind, seconds: float, key: str) -> None:
+    def _observe(
+        self,
+        request_id: str,
+        trace: Trace | None,
+        kind: ProblemKind,
+        seconds: float,
+        key: str,
+        spans: SpanFacts | None,
+    ) -> None:
         record = RequestRecord(
             request_id=request_id,
-            trace_id=trace_id,
+            trace_id=None if trace is None else trace.trace_id,
             outcome="rejected" if kind.status == _UNAVAILABLE else "invalid",
             status=kind.status,
             seconds=seconds,
@@ -145,9 +164,12 @@ class HeadRefusals:
             batch_size=0,
             health=None,
             key=key,
+            spans=spans,
         )
         for observe in self._observers:
             observe(record)
+        if self._tracing is not None:
+            self._tracing.observe(record)
 
 
 def no_place(reason: RefusalReason, retry_after_seconds: int) -> Problem:

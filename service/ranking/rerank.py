@@ -220,12 +220,14 @@ class Reranker:
                 presence=presence,
                 background=background,
             )
-            clock.engine_ran(answer.wait_seconds, answer.infer_seconds)
+            clock.engine_ran(answer.started, answer.wait_seconds, answer.infer_seconds)
             batch_size = answer.batch_size
             listing = model_list(dealt, row, answer)
         except DeadlineNear:
+            clock.engine_missed()
             return _Attempt("deadline", "deadline", use=use, unknown=unknown)
         except EngineError as error:
+            clock.engine_missed()
             self._complain(model, request_id, error)
             return _Attempt("model-error", late, batch_size, use, unknown)
         if late is None and perf_counter() > deadline.at:

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Hashable, Sequence
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Final
 
 import msgspec
@@ -30,7 +30,8 @@ from service.ranking.dealt import deal_request, encode_request, graph_inputs
 from service.ranking.lists import bypass_list, model_list
 from service.ranking.live_reading import read_ahead, read_encoded
 from service.ranking.request_items import join_items
-from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord
+from service.telemetry.records import NO_MODEL, SHADOW_DEPTHS, ShadowOutcome, ShadowRecord, SpanFacts
+from service.telemetry.spans import Tracing
 from service.timing.admission import Admission
 from service.timing.deadline import NEVER
 from service.timing.limiter import LogLimiter, left_out
@@ -48,7 +49,8 @@ class Shadow:
     """Compare `share` of the model-made lists with those of model `name`.
 
     It is taken in its version `version`, or its current one, with the catalogue of its own spec. `observe` is told of
-    every request that was sampled; `draw` gives numbers in 0…1, 1 excluded.
+    every request that was sampled; `draw` gives numbers in 0…1, 1 excluded. `tracing` is told of runs for requests
+    whose trace is exported.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Shadow:
         draw: Callable[[], float] = random.random,
         catalogues: Catalogues | None = None,
         live: LiveSource | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._name, self._version = name, version
         self._share = share
@@ -76,13 +79,14 @@ class Shadow:
         self._draw = draw
         self._catalogues = Catalogues() if catalogues is None else catalogues
         self._live = live
+        self._tracing = tracing
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._missed = False
         self._ran_at = -_RETRY_SECONDS
         self._limiter = LogLimiter()
 
-    def offer(self, request: RerankRequest, response: RerankResponse) -> None:
+    def offer(self, request: RerankRequest, response: RerankResponse, spans: SpanFacts | None = None) -> None:
         """Sample this list, perhaps, and compare it later."""
         if self._draw() >= self._share or self._stopped or response.degraded is not None:
             return
@@ -98,7 +102,7 @@ class Shadow:
         elif self._task is not None or not self._is_quiet() or not self._fits(model, response):
             self._count(model, "dropped")
         else:
-            self._task = asyncio.get_running_loop().create_task(self._compare(model, request, served))
+            self._task = asyncio.get_running_loop().create_task(self._compare(model, request, served, spans))
 
     def stop(self) -> None:
         """Give up what is in progress, and compare no more."""
@@ -106,22 +110,26 @@ class Shadow:
         if self._task is not None:
             self._task.cancel()
 
-    async def _compare(self, model: Model, request: RerankRequest, served: Sequence[int]) -> None:
+    async def _compare(
+        self, model: Model, request: RerankRequest, served: Sequence[int], spans: SpanFacts | None
+    ) -> None:
+        began = perf_counter()
+        record = ShadowRecord(model.name, model.version, "dropped")
         try:
             async with asyncio.timeout(self._budget):
                 listed = await self._list(model, request, len(served))
-            self._observe(_compared(model, served, listed))
+            record = _compared(model, served, listed)
         except (_Busy, TimeoutError):
-            self._count(model, "dropped")
+            pass
         except Problem:
-            self._count(model, "unfit")
-        except asyncio.CancelledError:
-            self._count(model, "dropped")
-            raise
+            record = ShadowRecord(model.name, model.version, "unfit")
         except Exception:
-            self._count(model, "failed")
+            record = ShadowRecord(model.name, model.version, "failed")
             self._complain(model)
-        finally:
+        finally:  # One that is cancelled counts as dropped.
+            self._observe(record)
+            if spans is not None and self._tracing is not None:
+                self._tracing.observe_shadow(record, spans, began)
             self._task = None
 
     async def _list(self, model: Model, request: RerankRequest, length: int) -> list[int]:

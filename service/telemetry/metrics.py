@@ -29,6 +29,7 @@ from service.telemetry.refusals import PendingRefusals, Refused
 from service.telemetry.requests import RequestMetrics, duration_edges
 from service.telemetry.rolling import WINDOWS, Gathered, WindowCounts
 from service.telemetry.scenes import SceneMetrics
+from service.telemetry.spans import SPAN_RESULTS, SpanResult
 from service.telemetry.versions import ShadowSeries, VersionSeries
 
 _NOT_VALID: Final[frozenset[RequestOutcome]] = frozenset(("invalid", "cancelled"))
@@ -65,6 +66,8 @@ class Metrics:
         self._lists = ListMetrics(make)
         self._engine = EngineMetrics(make)
         self.engine_hung, self.dropped, self.model_failed = self._engine.hung, self._engine.dropped, self._engine.failed
+        text = "Spans of traces by what became of them: taken by the collector, dropped before it, or refused by it."
+        self._spans = make.counts("rerank_spans_total", text, "result", SPAN_RESULTS)
         self._make_shadow(shadow)
         self._make_bundles()
         self._fields = VersionSeries(FieldSeries)
@@ -136,6 +139,10 @@ class Metrics:
         self._comparisons.sweep()
         self._scenes.sweep()
         self.keys.sweep()
+
+    def spans_ended(self, result: SpanResult, spans: int) -> None:
+        """Count spans of traces; may be called from any thread."""
+        self._spans[result].inc(spans)
 
     def model_loaded(self, model: Model) -> None:
         """Create the model's series."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -104,6 +104,28 @@ def mean_distance(rows: AnyArray) -> float | None:
     return float(1 - (total @ total - lengths.sum()) / (n * (n - 1)))
 
 
+class Lap(NamedTuple):
+    """One stage without a break, from `start` to `end` on `perf_counter`'s clock."""
+
+    stage: RequestStage
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpanFacts:
+    """Hold the ids, the arrival and the laps of a request whose trace is exported.
+
+    Ids are as W3C Trace Context writes them; `parent_id` is empty if the trace began here.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    arrival: float
+    laps: Sequence[Lap]
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request, however it ended.
@@ -114,7 +136,7 @@ class RequestRecord:
     candidates that were encoded, `items` those that the catalogue knows, if there is one. `ignored_pins` counts pins of
     the scene that could not be kept. `key` is the name of the API key, never the key. `level` is who chose a degraded
     list, `span_id` our span in the caller's trace, `peer` the address of the connection, `batch_id` the id of the batch
-    that the request came in.
+    that the request came in. `spans` has what the spans of a request need, if its trace is exported.
     """
 
     request_id: str
@@ -142,6 +164,7 @@ class RequestRecord:
     span_id: str | None = None
     peer: str = NO_PEER
     batch_id: str | None = None
+    spans: SpanFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +216,19 @@ class Stopwatch:
         self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
         self._last = now
 
-    def engine_ran(self, wait: float, infer: float) -> None:
-        """Give `wait` and `infer` the engine's own times, and begin the next lap."""
+    def engine_ran(self, started: float, wait: float, infer: float) -> None:  # noqa: ARG002 - see `spans.py`
+        """Give `wait` and `infer` the engine's own times, and begin the next lap.
+
+        The run began at `started` on `perf_counter`'s clock.
+        """
         self.stages["wait"], self.stages["infer"] = wait, infer
         self._last = perf_counter()
+
+    def engine_missed(self) -> None:
+        """Note that the wait has ended without an answer.
+
+        Its time stays part of the next lap.
+        """
 
     @property
     def elapsed(self) -> float:

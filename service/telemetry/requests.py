@@ -59,7 +59,8 @@ class RequestMetrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self.durations.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds)
+        exemplar = None if record.spans is None else {"trace_id": record.spans.trace_id}
+        self.durations.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds, exemplar)
         if record.outcome == "rejected":
             self._rejected[record.reason or ""].inc()
         if record.degraded is not None:

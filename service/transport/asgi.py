@@ -34,6 +34,7 @@ REQUEST_ID_FIELD: Final = b"x-request-id"
 TRACE_FIELD: Final = b"traceparent"
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_SAMPLED: Final = 1
 _LONGEST_ID: Final = 128
 # A refused body is read up to so many times the limit: a client that is still sending sees no answer.
 _LINGER: Final = 4
@@ -56,16 +57,25 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The caller's trace (https://www.w3.org/TR/trace-context/) and a span of our own in it."""
+    """A trace (https://www.w3.org/TR/trace-context/) and a span of our own in it.
+
+    `parent_id` is the caller's span; empty: the trace began here.
+    """
 
     trace_id: str
     span_id: str
     flags: str
+    parent_id: str = ""
 
     @property
     def header(self) -> str:
         """Value of `traceparent` for the response."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+    @property
+    def sampled(self) -> bool:
+        """Tell whether whoever began the trace records it."""
+        return bool(int(self.flags, 16) & _SAMPLED)
 
 
 @dataclass(slots=True)
@@ -128,7 +138,12 @@ def parse_traceparent(header: str | None) -> Trace | None:
     version, trace_id, parent_id, flags, more = found.groups()
     if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(parent_id, 16):
         return None
-    return Trace(trace_id, new_id(), flags)
+    return Trace(trace_id, new_id(), flags, parent_id)
+
+
+def new_trace() -> Trace:
+    """Begin a sampled trace."""
+    return Trace(f"{random.getrandbits(128):032x}", new_id(), f"{_SAMPLED:02x}")
 
 
 def is_header_safe(text: str) -> bool:

@@ -32,7 +32,7 @@ from service.inference.engine import BatchArrays
 from service.inference.thread import InferenceThread
 from service.scenes.live import Scenes
 from service.scenes.reading import NO_SCENES
-from service.server import live_values
+from service.server import live_values, traces
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import RequestObserver, RequestRecord
@@ -195,7 +195,7 @@ def live_app(
     records: list[RequestRecord] = []
     live = make_live(configured, metrics.live_values)
     access = Access.open(configured)
-    with contextlib.closing(InferenceThread()) as thread:
+    with traces(configured, metrics.spans_ended) as tracing, contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=configured,
             registry=registry,
@@ -206,6 +206,7 @@ def live_app(
             live=live,
             catalogues=catalogues,
             keys=access.public,
+            tracing=tracing,
         )
         with serving(app, configured, app.endpoint, app.connections, live) as (port, server, server_thread):
             stop = functools.partial(setattr, server, "should_exit", True)

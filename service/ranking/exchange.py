@@ -1,0 +1,127 @@
+"""Hold what is known of one request while it is answered, and make its record and headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from starlette.types import Scope
+
+from service.bundles.model import Model
+from service.contract.problems import Problem
+from service.contract.schemas import RerankRequest
+from service.ranking.rerank import Reranked
+from service.scenes.scene import NO_SCENE
+from service.telemetry.records import (
+    NO_KEY,
+    NO_MODEL,
+    RequestOutcome,
+    RequestRecord,
+    SpanFacts,
+    Stopwatch,
+)
+from service.telemetry.spans import SpanStopwatch, Tracing
+from service.transport.asgi import (
+    Call,
+    is_header_safe,
+    read_call,
+)
+
+CLIENT_CLOSED: Final = 499
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Everything known so far of one request; only the endpoint that answers it writes here."""
+
+    call: Call
+    clock: Stopwatch
+    request: RerankRequest | None = None
+    model: Model | None = None
+    ignored_headers: tuple[str, ...] = ()
+    reranked: Reranked | None = None
+    scene: str = NO_SCENE
+    key: str = NO_KEY
+    batch_id: str | None = None
+    spans: SpanFacts | None = None
+
+    @classmethod
+    def begin(cls, scope: Scope, tracing: Tracing | None = None) -> Self:
+        """Read the headers and start the clock; `tracing` may begin a trace."""
+        call = read_call(scope)
+        if tracing is None:
+            return cls(call, Stopwatch(call.arrival, call.lag))
+        if call.trace is None:
+            call.trace = tracing.begin()
+        return cls.traced(call)
+
+    @classmethod
+    def traced(cls, call: Call) -> Self:
+        """Start the clock, which also notes laps if the trace of the call is sampled."""
+        trace = call.trace
+        if trace is None or not trace.sampled:
+            return cls(call, Stopwatch(call.arrival, call.lag))
+        clock = SpanStopwatch(call.arrival, call.lag)
+        facts = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, call.arrival, clock.laps)
+        return cls(call, clock, spans=facts)
+
+    def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
+        """Make the record of a request that has ended like this."""
+        call, clock, model, reranked = self.call, self.clock, self.model, self.reranked
+        degraded = None if reranked is None else reranked.response.degraded
+        return RequestRecord(
+            request_id=call.request_id,
+            trace_id=call.trace.trace_id if call.trace else None,
+            outcome=outcome,
+            status=status,
+            seconds=clock.elapsed,
+            reason=reason,
+            model=NO_MODEL if model is None else model.name,
+            version=NO_MODEL if model is None else model.version,
+            stages=clock.stages,
+            candidates=0 if self.request is None else self.request.candidate_count,
+            batch_size=0 if reranked is None else reranked.batch_size,
+            health=None if reranked is None else reranked.health(),
+            degraded=None if degraded is None else degraded.reason,
+            would_degrade=None if reranked is None else reranked.would_degrade,
+            ignored_headers=self.ignored_headers,
+            choice=None if reranked is None else reranked.listing.choice,
+            fields=None if reranked is None else reranked.fields,
+            scene=self.scene,
+            ignored_pins=0 if reranked is None else reranked.ignored_pins,
+            items=None if reranked is None else reranked.items,
+            key=self.key,
+            level=None if degraded is None else degraded.level,
+            span_id=call.trace.span_id if call.trace else None,
+            peer=call.peer,
+            batch_id=self.batch_id,
+            spans=self.spans,
+        )
+
+
+def refused_outcome(status: int) -> RequestOutcome:
+    """Return the outcome of a request that was answered with a problem of this status."""
+    return "invalid" if status < 500 else "rejected" if status == 503 else "error"
+
+
+def echo(call: Call) -> Headers:
+    """Return the headers that name a request and its trace in the answer."""
+    headers: Headers = []
+    if is_header_safe(call.request_id):
+        headers.append((b"x-request-id", call.request_id.encode()))
+    if call.trace is not None:
+        headers.append((b"traceparent", call.trace.header.encode()))
+    return headers
+
+
+def own_headers(problem: Problem) -> Headers:
+    """Return the headers that a problem brings with it."""
+    return [(name.encode(), value.encode()) for name, value in problem.headers.items()]
+
+
+def server_timing(clock: Stopwatch) -> bytes:
+    """Return the value of `Server-Timing`, in milliseconds."""
+    parts = [f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in clock.stages.items()]
+    return ", ".join([*parts, f"total;dur={clock.elapsed * 1e3:.3f}"]).encode()
