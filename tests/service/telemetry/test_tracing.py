@@ -273,7 +273,7 @@ def test_the_duration_of_a_sampled_request_names_its_trace_to_scrapers_of_openme
     text = traced.get("/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"}).body.decode()
     exemplars = [
         (family.name, sample)
-        for family in read_openmetrics(text)
+        for family in read_openmetrics(text)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar is not None
     ]
