@@ -8,7 +8,7 @@ items.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Literal, get_args
@@ -212,7 +212,7 @@ def _write_refused(refused: Refused) -> None:
     _write(logging.INFO if theirs else logging.WARNING, "requests refused", fields)
 
 
-def _write(level: int, message: str, fields: dict[str, object]) -> None:
+def _write(level: int, message: str, fields: Mapping[str, object]) -> None:
     """Log a line without looking for its caller.
 
     That would take as long as making the line does.
