@@ -4,8 +4,12 @@
 #   docker build -t listwright:cpu-redis --build-arg EXTRA=cpu,redis .   CPU, with live values of items from a Redis
 #   docker build -t listwright:gpu --build-arg EXTRA=gpu .               NVIDIA GPU; CUDA's libraries come as wheels
 #   docker build -t listwright:load --build-arg EXTRA=load .             the load generator of docker-compose.yml
+#
+# REVISION, the commit, goes into the labels. The base is a tag, so that each build has Debian's and Python's newest fixes;
+# for a build that can be made again say --build-arg PYTHON_IMAGE=python@sha256:...
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
-FROM python:3.12-slim-bookworm AS builder
+FROM ${PYTHON_IMAGE} AS builder
 ARG EXTRA=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
@@ -16,7 +20,7 @@ COPY pyproject.toml constraints.txt deploy/requirements.py ./
 RUN python requirements.py pyproject.toml "${EXTRA}" > requirements.txt \
     && /opt/venv/bin/pip install --constraint constraints.txt --requirement requirements.txt
 
-COPY LICENSE README.md ./
+COPY LICENSE NOTICE README.md ./
 COPY models/ models/
 COPY export/ export/
 COPY service/ service/
@@ -24,14 +28,20 @@ COPY loadtest/ loadtest/
 RUN /opt/venv/bin/pip install --no-deps . \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
-FROM python:3.12-slim-bookworm AS runtime
+FROM ${PYTHON_IMAGE} AS runtime
+ARG PYTHON_IMAGE
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Listwright" \
       org.opencontainers.image.description="List-level, multi-objective re-ranking inside a 19 ms budget" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      org.opencontainers.image.revision="${REVISION}"
 # The uid is fixed so that mounts and a pod's runAsUser can name it.
 RUN groupadd --gid 10001 listwright \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin listwright
 COPY --from=builder /opt/venv /opt/venv
+COPY LICENSE NOTICE /usr/share/doc/listwright/
+COPY deploy/listwright-ready /usr/local/bin/
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # The user has no home. Optimised graphs then live as long as the container, for reloads and further workers; mount a
 # volume here to keep them longer.
@@ -43,5 +53,5 @@ WORKDIR /
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=2)"]
+    CMD ["listwright-ready"]
 CMD ["listwright", "serve", "--host", "0.0.0.0", "--port", "8000"]

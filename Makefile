@@ -27,6 +27,7 @@ DEMO_VENV := .venv-demo
 PEERS_VENV := .venv-peers
 PYTRITON_VENV := .venv-pytriton
 LOCK_VENV := .venv-lock
+TOOLS_VENV := .venv-tools
 BIN := $(VENV)/bin
 INSTALL := pip install --quiet --constraint constraints.txt
 DEMO_BUNDLE := models/embedded/demo
@@ -42,7 +43,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
-	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check degre-movielens degre-taobao clean
+	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check degre-movielens degre-taobao wheel sbom \
+	audit digests clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -200,7 +202,28 @@ chaos: setup ## inject every fault that a process can: what clients saw, what wa
 soak: build/bench/bench/1 ## 20 minutes at 70% of the goodput, one process and then two: growth of memory, files and threads
 	$(BIN)/python -m loadtest.resilience.soak --bundles build/bench --json reports/soak/soak.json $(ARGS)
 
+# Apart from what they look at, so that they are not in it themselves.
+$(TOOLS_VENV)/.complete: constraints.txt
+	$(call make_venv,$(TOOLS_VENV))
+	$(TOOLS_VENV)/bin/$(INSTALL) 'build>=1.3,<2' 'cyclonedx-bom>=7.5,<8' 'license-expression>=30,<31' 'pip-audit>=2.10,<3' 'setuptools>=77'
+	@touch $@
+
+wheel: $(TOOLS_VENV)/.complete ## build the wheel and the sdist of the commit in dist/, the same bytes each time
+	$(TOOLS_VENV)/bin/python deploy/supply/release.py $(ARGS)
+
+sbom: setup $(DEMO_VENV)/.complete $(TOOLS_VENV)/.complete ## what serving and all extras install, as CycloneDX, and its licences against the policy
+	$(TOOLS_VENV)/bin/python deploy/supply/sbom.py $(DEMO_VENV)/bin/python build/sbom/serving.cdx.json
+	$(TOOLS_VENV)/bin/python deploy/supply/sbom.py $(BIN)/python build/sbom/everything.cdx.json
+	$(TOOLS_VENV)/bin/python deploy/supply/licences.py build/sbom/serving.cdx.json --serving --out build/sbom/serving-licences.md
+	$(TOOLS_VENV)/bin/python deploy/supply/licences.py build/sbom/everything.cdx.json --out build/sbom/everything-licences.md
+
+audit: $(TOOLS_VENV)/.complete ## known vulnerabilities of the versions in constraints.txt; status 3 (make: 2) where they cannot be looked up
+	$(TOOLS_VENV)/bin/python deploy/supply/audit.py constraints.txt $(ARGS)
+
+digests: ## compare the digests of Compose's images with the registry's, and write new ones; needs docker, crane or skopeo
+	$(PYTHON) deploy/supply/digests.py $(wildcard docker-compose*.yml)
+
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
-	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) build dist reports *.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) $(TOOLS_VENV) build dist reports *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,8 @@ from service.workers.gathering import SupervisorMetrics
 
 ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
+READY: Final = ROOT / "deploy" / "listwright-ready"
+"""The health check of the containers."""
 DASHBOARD: Final = ROOT / "deploy" / "grafana" / "dashboards" / "listwright.json"
 
 _SUFFIXES: Final = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}

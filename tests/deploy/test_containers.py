@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,11 +17,15 @@ from loadtest.requests.payloads import add_payload_options
 from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES
 from service.catalogues.choose_source import check_live
 from service.settings import Settings
-from tests.deploy.files import ROOT
+from tests.deploy.files import READY, ROOT
 from tests.service.live import make_settings
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+PINNED = re.compile(r"[a-z/-]+:v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}")
+COMPOSE_FILES = sorted(path.name for path in ROOT.glob("docker-compose*.yml"))
+CORE = {"health_check", "otlp", "memory_limiter", "batch", "otlp_http", "debug"}
+"""Components of the collector's image that are used; its release 0.158 has them all."""
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 
 
@@ -50,7 +55,6 @@ def test_the_runtime_stage_runs_as_a_fixed_unprivileged_user_and_shuts_down_on_s
     command = re.findall(r"^CMD (.*)$", stage, re.M)[-1]
     assert command.startswith('["listwright", "serve"'), "exec form, so that the signal reaches the service"
     assert stage.index("HEALTHCHECK") < stage.rindex("\nCMD")
-    assert "/v2/health/ready" in stage
     assert re.findall(r"^EXPOSE (.*)$", stage, re.M) == ["8000"]
 
 
@@ -90,7 +94,7 @@ def test_compose_publishes_on_loopback_only_and_never_the_admin_port() -> None:
     services = _compose()["services"]
     assert services["service"]["ports"] == ["127.0.0.1:8000:8000"]
     for name, service in services.items():
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
 def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_image() -> None:
@@ -98,9 +102,36 @@ def test_every_container_is_read_only_without_new_privileges_and_with_a_pinned_i
         assert service["read_only"] is True, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["cap_drop"] == ["ALL"], name
-        image, _, tag = service["image"].partition(":")
-        assert "build" in service or re.fullmatch(r"v?\d+\.\d+\.\d+", tag), f"{image}:{tag} is not pinned"
+        assert "build" in service or PINNED.fullmatch(service["image"]), f"{service['image']} is not pinned"
         assert "healthcheck" in service, name
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_a_compose_file_keeps_to_the_compose_specification(name: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.redis.yml"])
+def test_every_container_has_a_limit_of_memory_processor_time_and_processes(name: str) -> None:
+    own = _compose("docker-compose.yml")["services"]
+    for service, described in _compose(name)["services"].items():
+        limits = described.get("deploy", own.get(service, {}).get("deploy"))["resources"]["limits"]
+        assert 0 < float(_by_default(limits["cpus"])) <= 2, service
+        assert re.fullmatch(r"\d+[mg]", _by_default(limits["memory"])), service
+        assert 0 < limits["pids"] <= 256, service
+
+
+def test_no_health_check_starts_python() -> None:
+    checks = [
+        service["healthcheck"]
+        for name in COMPOSE_FILES
+        for service in _compose(name)["services"].values()
+        if "healthcheck" in service
+    ]
+    checked = [check["test"][1] for check in checks if not check.get("disable")]
+    assert sorted(set(checked)) == [READY.name, "redis-cli", "wget"]
 
 
 def test_compose_mounts_only_what_is_there() -> None:
@@ -154,7 +185,7 @@ def test_the_redis_file_adds_a_redis_that_is_hardened_and_asked_for_live_values(
     check_live(make_settings(catalogue_live=service["environment"]["LISTWRIGHT_CATALOGUE_LIVE"]))
     assert (redis["read_only"], redis["cap_drop"]) == (True, ["ALL"])
     assert redis["security_opt"] == ["no-new-privileges:true"]
-    assert re.fullmatch(r"redis:\d+\.\d+\.\d+", redis["image"])
+    assert PINNED.fullmatch(redis["image"])
     assert "ports" not in redis
     assert "healthcheck" in redis
 
@@ -164,3 +195,35 @@ def test_the_grace_period_outlasts_the_services_own_drain() -> None:
     assert (
         grace > Settings.model_fields["drain_seconds"].default + Settings.model_fields["shutdown_delay_seconds"].default
     )
+
+
+def test_the_profile_of_traces_leads_from_the_service_through_the_collector_to_jaeger() -> None:
+    services = _compose()["services"]
+    assert services["otel-collector"]["profiles"] == services["jaeger"]["profiles"] == ["tracing"]
+    assert "LISTWRIGHT_OTLP_ENDPOINT" in services["service"]["environment"]
+    (advised,) = re.findall(r"LISTWRIGHT_OTLP_ENDPOINT=(\S+)", (ROOT / "docker-compose.yml").read_text("utf-8"))
+    folder, mounted = services["otel-collector"]["volumes"][0].split(":")[:2]
+    (option,) = services["otel-collector"]["command"]
+    config = yaml.safe_load((ROOT / folder / option.removeprefix(f"--config={mounted}/")).read_text("utf-8"))
+    receiver = urlsplit("//" + config["receivers"]["otlp"]["protocols"]["http"]["endpoint"])
+    assert (urlsplit(advised).hostname, urlsplit(advised).port) == ("otel-collector", receiver.port)
+    assert receiver.hostname == "0.0.0.0", "other containers reach it"
+    exporter = urlsplit(config["exporters"]["otlp_http/jaeger"]["endpoint"])
+    assert (exporter.hostname, exporter.port) == ("jaeger", 4318)
+
+
+def test_the_collectors_pipelines_use_all_that_is_configured_and_nothing_else() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "otel" / "collector.yml").read_text("utf-8"))
+    assert set(config) == {"extensions", "receivers", "processors", "exporters", "service"}
+    pipelines = config["service"]["pipelines"].values()
+    for kind in ("receivers", "processors", "exporters"):
+        assert {name for pipeline in pipelines for name in pipeline[kind]} == set(config[kind]), kind
+    assert set(config["service"]["extensions"]) == set(config["extensions"])
+    for pipeline in pipelines:
+        assert pipeline["processors"][0] == "memory_limiter", "it is to refuse before anything is kept"
+    components = {
+        name.partition("/")[0]
+        for kind in ("extensions", "receivers", "processors", "exporters")
+        for name in config[kind]
+    }
+    assert components <= CORE, "the image is the collector's core, without the contributed components"

@@ -42,6 +42,10 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "gpu-check",
         "overload",
         "lifecycle",
+        "wheel",
+        "sbom",
+        "audit",
+        "digests",
         "clean",
     ],
 )

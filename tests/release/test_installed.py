@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,63 +16,15 @@ from typing import Any, Final
 import pytest
 
 from loadtest.rig.openloop.build import why_unavailable
-from tests.deploy.files import ROOT
-from tests.release.conftest import Release
+from tests.release.conftest import Environment
 from tests.release.test_distributions import PROJECT
 from tests.test_readme import README, TOLERANCE, block
 
-pytestmark = pytest.mark.slow
+# Most of the time is pip's, and that of a busy index.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NEVER: Final = ("torch", "onnx", "pyarrow", "locust", "pytest")
 """Packages that serving does not install."""
-
-_OURS: Final = ("LISTWRIGHT_", "PYTHON", "COVERAGE", "COV_")
-
-
-class Environment:
-    """A virtual environment with the wheel in it, and an empty folder to work in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bin = folder / "venv" / "bin"
-        self.work = folder / "work"
-        self.work.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        self.variables = {**kept, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-
-    def start(self, program: str, *arguments: str, err: int | None = None) -> subprocess.Popen[str]:
-        """Run a program of the environment."""
-        command = [str(self.bin / program), *arguments]
-        return subprocess.Popen(
-            command, cwd=self.work, env=self.variables, stdout=subprocess.PIPE, stderr=err, text=True
-        )
-
-    def output(self, program: str, *arguments: str) -> str:
-        """Run a program to its end, and return all that it prints."""
-        with self.start(program, *arguments, err=subprocess.STDOUT) as process:
-            out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, out
-        return out
-
-
-def _pip(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(python), "-m", "pip", "--retries", "1", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def installed(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("installed")
-    probe = _pip(Path(sys.executable), "download", "--no-deps", "--dest", str(folder / "probe"), "msgspec")
-    if probe.returncode:
-        why = f"pip cannot reach a package index: {(probe.stderr.splitlines() or ['it says nothing'])[-1]}"
-        # `make release-test` promises that a wheel was installed, so there it must not pass without one.
-        (pytest.fail if os.environ.get("RELEASE_TEST") == "required" else pytest.skip)(why)
-    venv.create(folder / "venv", with_pip=True)
-    environment = Environment(folder)
-    constraints = ("--constraint", str(ROOT / "constraints.txt"))
-    done = _pip(environment.bin / "python", "install", "--quiet", *constraints, f"{release.wheel}[cpu]")
-    assert done.returncode == 0, done.stderr
-    return environment
 
 
 def test_it_is_imported_from_the_environment_and_brings_nothing_that_training_needs(installed: Environment) -> None:
