@@ -56,7 +56,7 @@ sum by (@by, model, version) (rate(rerank_shadow_kendall_tau_sum[@window]))
   and sum by (@by, model, version) (increase(rerank_shadow_kendall_tau_count[@window])) >= @floor
 """,
         summary="the shadow {{ $labels.model }} {{ $labels.version }} orders lists otherwise",
-        description="Kendall's tau is {{ $value | humanize }} on average. No client sees its lists.",
+        description="Kendall's tau is {{ printf `%.2f` $value }} on average. No client sees its lists.",
     ),
 )
 
