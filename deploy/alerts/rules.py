@@ -63,8 +63,8 @@ class Pace:
 
 
 AS_WRITTEN: Final = Pace()
-SHORTENED: Final = Pace(divisor=60, least_window=10, most_window=20, most_hold=2, most_floor=20)
-"""Windows of 10 to 20 s, for targets that are scraped every second."""
+SHORTENED: Final = Pace(divisor=60, least_window=15, most_window=30, most_hold=2, most_floor=20)
+"""Windows of 15 to 30 s, for targets that are scraped every two seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
