@@ -1,1 +1,1 @@
-"""Define the service's alerts once, for Prometheus, for Kubernetes and for the test that makes each fire."""
+"""Define the service's alerts once, for Prometheus, Kubernetes and their tests."""

@@ -1,4 +1,4 @@
-"""Alert on files that were refused, on models that fail, and on values and items that models do not know."""
+"""Alert on refused files, failing models, lost fields, unknown items and lost spans."""
 
 from __future__ import annotations
 

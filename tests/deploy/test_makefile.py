@@ -42,6 +42,8 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "gpu-check",
         "overload",
         "lifecycle",
+        "alerts",
+        "alerts-test",
         "clean",
     ],
 )

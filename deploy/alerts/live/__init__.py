@@ -1,1 +1,1 @@
-"""Make each alert fire once against a live service and a real Prometheus, with shortened windows."""
+"""Make each alert fire once against a live service and a real Prometheus."""

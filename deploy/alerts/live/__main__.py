@@ -1,4 +1,4 @@
-"""Make each alert fire against a live service, and show how and after how many seconds.
+"""Make each alert fire against a live service, and show the seconds it took.
 
 ``make alerts-test``, or ``python -m deploy.alerts.live --only scenes hang``. Needs prometheus, and redis-server for one
 fault. The exit status is 0 if every alert fired, and nothing without a fault; 1 if not; 2 for wrong options.
@@ -56,7 +56,7 @@ def run(faults: Sequence[Fault]) -> list[Outcome]:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """Return the alerts that fired as Markdown, in the order of the rules; then the sums."""
+    """Return the alerts that fired as Markdown, in the rules' order; then the sums."""
     first: dict[str, tuple[str, float]] = {}
     for outcome in outcomes:
         for name in outcome.fault.alerts:

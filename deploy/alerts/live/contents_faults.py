@@ -136,7 +136,7 @@ def _repeat(act: Callable[[], object], seconds: float) -> None:
 
 
 def field_lost(stage: Stage) -> None:
-    """Send a field of users as before, and then under a name that the model does not have."""
+    """Send a field of users as before, and then under another name."""
     with stage.serve(*ROOMY, rate=2.0) as watched:
         service = watched.service
         _repeat(lambda: service.rerank(user={"favourite": "c1", "thrift": 0.4}), _BASELINE)
