@@ -56,7 +56,7 @@ def _series(window: int) -> str:
 
 
 def _bad(window: int) -> Record:
-    """Record the share of bad requests in a window; not while there are none, as 0/0 would be NaN."""
+    """Record the share of bad requests in a window; nothing without requests."""
     return Record(
         name=_series(window),
         windows={"window": window},

@@ -1,4 +1,4 @@
-"""Alert on processes that end, on what they have too little of, and on bytes that are no request."""
+"""Alert on processes that end, limits that are near, and heads that are refused."""
 
 from __future__ import annotations
 

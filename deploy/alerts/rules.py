@@ -41,7 +41,7 @@ def duration(seconds: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Say how long windows and holds become, and how large floors: as written, or short enough for a test."""
+    """Give lengths of windows and holds, and floors: as written, or for a test."""
 
     divisor: int = 1
     least_window: int = 0
@@ -69,7 +69,7 @@ SHORTENED: Final = Pace(divisor=60, least_window=15, most_window=30, most_hold=2
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Hold an expression and the parameters in it: windows in seconds, limits as they are, floors in events."""
+    """Hold an expression and its parameters: windows in seconds, limits, floors in events."""
 
     expr: str
     windows: Mapping[str, int] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Rule:
     floors: Mapping[str, float] = field(default_factory=dict)
 
     def fill(self, text: str, pace: Pace) -> str:
-        """Put the parameters into a text. Raises `KeyError` for one that the rule does not have."""
+        """Put the parameters into a text. Raises `KeyError` for an unknown one."""
         values = {name: pace.window(seconds) for name, seconds in self.windows.items()}
         values |= {name: f"{limit:g}" for name, limit in self.limits.items()}
         values |= {name: f"{pace.floor(floor):g}" for name, floor in self.floors.items()}
@@ -97,7 +97,7 @@ class Record(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Alert(Rule):
-    """Tell somebody once an expression has held for `hold` seconds; its entry in the runbook has its name."""
+    """Tell somebody once an expression has held for `hold` seconds."""
 
     name: str
     severity: Severity

@@ -1,4 +1,4 @@
-"""Describe one fault and the alerts that it makes fire, and hold what came of it."""
+"""Describe one fault and its alerts, and hold what came of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOMY: Final = ("--budget-ms", "10000")
 
 @dataclass
 class Stage:
-    """Serve and scrape for one fault, and note when its `wanted` alerts fired, in seconds from the fault."""
+    """Serve and scrape for one fault; note the seconds until each alert fired."""
 
     trial: Trial
     wanted: Sequence[str]
@@ -91,7 +91,7 @@ class Outcome:
 
     @property
     def missing(self) -> list[str]:
-        """Name the wanted alerts that did not fire; of a fault without any, those that did."""
+        """Name wanted alerts that did not fire; without a fault, those that did."""
         if not self.fault.alerts:
             return sorted(self.stage.fired)
         return [name for name in self.fault.alerts if name not in self.stage.fired]
@@ -109,7 +109,7 @@ class Outcome:
         return "FAILED" if self.failed else "fired" if self.fault.alerts else "silent"
 
     def why(self) -> list[str]:
-        """Say what was wrong, a line for each alert; a series that the service lacks is named."""
+        """Say what was wrong, a line for each alert, with series that are missing."""
         if self.skipped is not None:
             return [f"skipped: {self.skipped}"]
         lines = [] if self.error is None else [f"broke off: {self.error}"]

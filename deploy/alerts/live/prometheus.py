@@ -36,7 +36,7 @@ class Prometheus:
         return {alert["labels"]["alertname"]: alert["labels"] for alert in alerts if alert["state"] == "firing"}
 
     def settled(self) -> bool:
-        """Tell whether it has scraped some times with success, so that counters can be seen to grow."""
+        """Tell whether it has scraped often enough to see a counter grow."""
         result = self._get("query?query=sum_over_time(up[10m])").get("result", [])
         return any(float(found["value"][1]) >= _SETTLED for found in result)
 
