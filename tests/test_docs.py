@@ -153,3 +153,10 @@ def test_every_entry_of_the_runbook_says_all_that_one_needs_at_night() -> None:
     for entry in re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]:
         parts = re.findall(r"^\*\*(.*?)\.\*\*", entry, re.MULTILINE)
         assert parts == ["Means", "Users see", "Look at", "Do", "Escalate"], entry.splitlines()[0]
+
+
+def test_the_runbook_lists_the_alerts_that_page_as_such() -> None:
+    rows = re.findall(r"^\| [a-z]+ \| (\[Rerank.*) \|$", RUNBOOK, re.MULTILINE)
+    pages = " ".join(row.rpartition("(page")[0] for row in rows)
+    assert set(re.findall(r"\[(Rerank\w+)\]", pages)) == {a.name for a in ALERTS if a.severity == "page"}
+    assert set(re.findall(r"\[(Rerank\w+)\]", " ".join(rows))) == {alert.name for alert in ALERTS}
