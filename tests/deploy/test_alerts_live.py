@@ -13,6 +13,7 @@ from deploy.alerts.files import ALERTS
 from deploy.alerts.live import __main__ as live
 from deploy.alerts.live.fault import Fault, Outcome, Stage, metrics_of
 from loadtest.resilience.chaos.scenario import Skipped, Trial
+from tests.deploy.files import ROOT
 
 
 def outcome(folder: Path, alerts: Sequence[str], fired: Sequence[str], error: str | None = None) -> Outcome:
@@ -24,6 +25,14 @@ def outcome(folder: Path, alerts: Sequence[str], fired: Sequence[str], error: st
 def test_every_alert_has_a_fault_that_makes_it_fire() -> None:
     assert {name for fault in live.FAULTS for name in fault.alerts} == {alert.name for alert in ALERTS}
     assert len({fault.name for fault in live.FAULTS}) == len(live.FAULTS)
+
+
+def test_the_runbook_says_how_each_alert_is_made_to_fire() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    rows = [
+        tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines() if line[:3] == "| `"
+    ]
+    assert [row for row in rows if row[0].startswith("`Rerank")] == live.causes()
 
 
 def test_a_fault_fails_if_an_alert_stays_silent_and_the_series_that_it_lacks_are_named(tmp_path: Path) -> None:

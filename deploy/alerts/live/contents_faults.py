@@ -186,7 +186,15 @@ def _say(port: int, *words: str) -> None:
 
 
 def _live(port: int) -> tuple[str, ...]:
-    return (*ROOMY, "--catalogue-live", f"redis://{HOST}:{port}/0", "--catalogue-live-ttl-seconds", "0.1")
+    return (
+        *ROOMY,
+        "--catalogue-live",
+        f"redis://{HOST}:{port}/0",
+        "--catalogue-live-ttl-seconds",
+        "0.1",
+        "--catalogue-live-ms",
+        "500",
+    )
 
 
 def _bare(watched: Watched, *ids: str) -> Any:
@@ -204,9 +212,10 @@ def live_missing(stage: Stage) -> None:
 def live_refused(stage: Stage) -> None:
     """Write prices that are no numbers."""
     with _redis(stage) as port:
-        _say(port, "HSET", "listwright:price", "a", "cheap", "b", "-3", "c", "5")
+        ids = [f"item-{n}" for n in range(20)]
+        _say(port, "HSET", "listwright:price", *(word for name in ids for word in (name, "cheap")))
         with stage.serve(*_live(port)) as watched:
-            watched.until_firing(lambda: [_bare(watched, "a", "b", "c") for _ in range(5)])
+            watched.until_firing(lambda: [_bare(watched, *ids) for _ in range(5)])
 
 
 def spans(stage: Stage) -> None:
