@@ -14,6 +14,7 @@ from typing import Final
 from deploy.alerts.live.fault import ROOMY, Fault, Stage, Watched
 from loadtest.resilience.chaos.harness import UNSHED, payloads
 from loadtest.resilience.chaos.steady import SteadyClient
+from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import Wire, ask, head
 from loadtest.rig.client import post_message
 from loadtest.rig.server import HOST, poll, started
@@ -76,9 +77,11 @@ def connections(stage: Stage) -> None:
 def descriptors(stage: Stage) -> None:
     """Hold connections until hardly any descriptors are left."""
     with stage.serve(*ROOMY, prefix=("prlimit", "--nofile=200:200")) as watched, contextlib.ExitStack() as held:
-        for _ in range(150):
+        for _ in range(160):
             with contextlib.suppress(OSError):
-                held.enter_context(Wire(watched.service.port, 3.0))
+                wire = held.enter_context(Wire(watched.service.port, 3.0))
+                wire.send(LIVE)  # One that has asked nothing is closed after some seconds.
+                wire.reply()
         watched.until_firing()
 
 
@@ -190,7 +193,7 @@ FAULTS: Final = (
     Fault(
         name="descriptors",
         alerts=("RerankDescriptorsShort",),
-        how="150 connections held with a limit of 200 open files",
+        how="160 connections held with a limit of 200 open files",
         act=descriptors,
     ),
     Fault(
