@@ -11,6 +11,7 @@
 #         at a time, as a debugger needs it.
 # DATA    where the files of a public data set are, for the targets that read one.
 # USERS   users of Taobao Ad that are read: 50,000 have about as many lists as MovieLens-1M.
+# RUNBOOK the address at which docs/runbook.md can be read, for the links in alerts.
 # ARGS    more options for the command of a target: make loadtest ARGS="--users 8 --mix default"
 
 PYTHON ?= python3
@@ -19,6 +20,7 @@ PYTRITON_PYTHON ?= /usr/bin/python3
 EXTRA ?= cpu
 SIDE_BY_SIDE ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 ARGS ?=
+RUNBOOK ?=
 DATA ?=
 USERS ?= 50000
 
@@ -43,8 +45,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
-	paired peers peers-setup truth overload lifecycle fuzz chaos soak clients gpu-check degre-movielens degre-taobao wheel sbom \
-	audit digests clean
+	paired peers peers-setup truth overload lifecycle fuzz chaos soak alerts alerts-test clients gpu-check degre-movielens \
+	degre-taobao wheel sbom audit digests clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -222,6 +224,13 @@ audit: $(TOOLS_VENV)/.complete ## known vulnerabilities of the versions in const
 
 digests: ## compare the digests of Compose's images with the registry's, and write new ones; needs docker, crane or skopeo
 	$(PYTHON) deploy/supply/digests.py $(wildcard docker-compose*.yml)
+
+alerts: setup ## write Prometheus' rules and Kubernetes' from deploy/alerts; RUNBOOK=URL of the page that they link to
+	$(BIN)/python -m deploy.alerts $(if $(RUNBOOK),--runbook '$(RUNBOOK)') $(ARGS)
+
+alerts-test: setup ## unit tests of the alerts, then each made to fire by a live service: make alerts-test ARGS="--only hang"
+	promtool test rules deploy/prometheus/tests/*.yml
+	$(BIN)/python -m deploy.alerts.live --json reports/alerts/alerts.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
 	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) $(TOOLS_VENV) build dist reports *.egg-info

@@ -1,6 +1,6 @@
-"""Print a project's dependencies with some extras, one a line, so that an image can install them before the code.
+"""Print a project's dependencies with some extras, one a line.
 
-``python requirements.py pyproject.toml cpu``. Standard library only.
+An image can install them before the code. ``python requirements.py pyproject.toml cpu``. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from pathlib import Path
 
 
 def requirements(pyproject: Path, extras: list[str]) -> list[str]:
-    """`project.dependencies`, then each extra's, in the file's order. Raises `SystemExit` for an unknown extra."""
+    """Return `project.dependencies`, then each extra's, in the file's order.
+
+    Raises `SystemExit` for an unknown extra.
+    """
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
     optional = project["optional-dependencies"]
     for extra in extras:

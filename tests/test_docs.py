@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
+from deploy.alerts.files import ALERTS
 from service.contract.problems import KINDS
 from service.telemetry.metrics import Metrics
 from service.workers.gathering import SupervisorMetrics
@@ -24,7 +24,7 @@ RETIRED = {"plan", "--plan"}
 
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text("utf-8")
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 
@@ -120,7 +120,9 @@ def test_the_architecture_names_the_files_of_a_room(room: str) -> None:
 
 
 def test_the_architecture_names_every_room() -> None:
-    files = (path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py")
+    files = (
+        path for name in (*PACKAGES, "deploy") for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"
+    )
     rooms = {path.parent.relative_to(ROOT).as_posix() for path in files}
     # A folder of `evaluation` may have a row of its own, or be one of "one folder per subcommand".
     described = set(_rooms())
@@ -142,6 +144,19 @@ def test_the_api_page_names_every_kind_of_problem() -> None:
     assert {kind.slug for kind in KINDS} <= set(spans(API))
 
 
-def test_the_operations_page_names_every_alert() -> None:
-    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8"))["groups"]
-    assert {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule} <= set(spans(OPERATIONS))
+def test_the_runbook_has_an_entry_for_every_alert_and_for_no_other() -> None:
+    entries = re.findall(r"^### (Rerank\w+)$", RUNBOOK, re.MULTILINE)
+    assert sorted(entries) == sorted(alert.name for alert in ALERTS)
+
+
+def test_every_entry_of_the_runbook_says_all_that_one_needs_at_night() -> None:
+    for entry in re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]:
+        parts = re.findall(r"^\*\*(.*?)\.\*\*", entry, re.MULTILINE)
+        assert parts == ["Means", "Users see", "Look at", "Do", "Escalate"], entry.splitlines()[0]
+
+
+def test_the_runbook_lists_the_alerts_that_page_as_such() -> None:
+    rows = re.findall(r"^\| [a-z]+ \| (\[Rerank.*) \|$", RUNBOOK, re.MULTILINE)
+    pages = " ".join(row.rpartition("(page")[0] for row in rows)
+    assert set(re.findall(r"\[(Rerank\w+)\]", pages)) == {a.name for a in ALERTS if a.severity == "page"}
+    assert set(re.findall(r"\[(Rerank\w+)\]", " ".join(rows))) == {alert.name for alert in ALERTS}

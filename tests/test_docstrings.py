@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).parents[1]
-PACKAGES: Final = ("models", "export", "service", "loadtest")
+PACKAGES: Final = ("models", "export", "service", "loadtest", "deploy")
 MOST_WORDS: Final = 15
 
 QUESTIONS: Final = "what whatever which whichever who whoever whose whom how however whether where wherever when why"

@@ -243,6 +243,11 @@ def test_data_flows_one_way(package: str, forbidden: set[str]) -> None:
         assert not {package_of(name) for name in ours(module)} & forbidden, module
 
 
+def test_no_package_imports_the_tools_of_deployment() -> None:
+    for module in sources():
+        assert "deploy" not in foreign(module), module
+
+
 def test_there_are_no_import_cycles() -> None:
     done: set[str] = set()
 

@@ -46,6 +46,8 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "sbom",
         "audit",
         "digests",
+        "alerts",
+        "alerts-test",
         "clean",
     ],
 )

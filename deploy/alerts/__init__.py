@@ -1,0 +1,1 @@
+"""Define the service's alerts once, for Prometheus, Kubernetes and their tests."""

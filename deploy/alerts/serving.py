@@ -1,0 +1,170 @@
+"""Alert on a service that is gone, refuses requests or answers them with errors."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deploy.alerts.rules import HOUR, MINUTE, Alert, Group, share_of_arrivals
+
+_READY: Final = (
+    Alert(
+        name="RerankAllDown",
+        severity="page",
+        hold=MINUTE,
+        expr="sum by (@by) (up{@jobs}) == 0 or absent(up{@jobs})",
+        summary="no process of the service can be scraped",
+        description="All are gone or stuck, or Prometheus has no target. Clients get no answer in the first case.",
+    ),
+    Alert(
+        name="RerankDown",
+        severity="ticket",
+        hold=5 * MINUTE,
+        expr="up{@jobs} == 0",
+        summary="{{ $labels.instance }} cannot be scraped",
+        description=(
+            "The process is gone or its event loop is stuck. Others may serve; if none does, RerankAllDown pages."
+        ),
+    ),
+    Alert(
+        # A model's series exists exactly while it is live.
+        name="RerankNoneReady",
+        severity="page",
+        hold=2 * MINUTE,
+        expr="sum by (@by) (up{@jobs}) > 0 unless on (@by) rerank_model_info",
+        summary="no process of {{ $labels.job }} has a model",
+        description="Every request gets 503. The log names the bundle that was refused, and why.",
+    ),
+    Alert(
+        name="RerankNotReady",
+        severity="ticket",
+        hold=5 * MINUTE,
+        expr="up{@jobs} == 1 unless on (@by, instance) rerank_model_info",
+        summary="{{ $labels.instance }} runs without a model",
+        description=(
+            "It answers 503 and gets no traffic from a balancer. The log names the bundle that was refused, and why."
+        ),
+    ),
+)
+
+_ANSWERS: Final = (
+    Alert(
+        name="RerankRefusing",
+        severity="page",
+        hold=5 * MINUTE,
+        windows={"window": 5 * MINUTE},
+        limits={"share": 0.05},
+        floors={"floor": 100},
+        # Connections that are refused never become requests.
+        expr="""\
+(
+  sum by (@by) (rate(rerank_rejected_total{reason=~"overloaded|shed"}[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
+)
+  /
+(
+  sum by (@by) (rate(rerank_slo_valid_total{objective="latency"}[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
+) > @share
+  and
+sum by (@by) (increase(rerank_slo_valid_total{objective="latency"}[@window]))
+  + sum by (@by) (increase(rerank_connections_refused_total[@window])) >= @floor
+""",
+        summary="{{ $value | humanizePercentage }} of what arrives is refused",
+        description=(
+            "Requests or connections get 503: there are more than the service can answer in time, "
+            "or than its limits allow."
+        ),
+    ),
+    Alert(
+        name="RerankP99OverBudget",
+        severity="ticket",
+        hold=5 * MINUTE,
+        windows={"window": 5 * MINUTE},
+        floors={"floor": 100},
+        expr="""\
+rerank_latency_p99_seconds > rerank_latency_budget_seconds
+  and on (@by, instance)
+sum by (@by, instance) (increase(rerank_slo_valid_total{objective="latency"}[@window])) >= @floor
+""",
+        summary="the p99 of {{ $labels.instance }} is over its budget",
+        description="The last minute's p99 is {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        name="RerankInternalErrors",
+        severity="ticket",
+        windows={"window": HOUR},
+        expr="""\
+sum by (@by, model, version) (increase(rerank_request_duration_seconds_count{outcome="error"}[@window])) > 0
+""",
+        summary="{{ $labels.job }} answers 500",
+        description="This should never happen. The log has the traceback and the request id.",
+    ),
+    Alert(
+        name="RerankBatchErrors",
+        severity="ticket",
+        windows={"window": HOUR},
+        expr="""\
+sum by (@by) (increase(rerank_batch_requests_total{outcome="error"}[@window]))
+  + sum by (@by) (increase(rerank_batch_duration_seconds_count{outcome="error"}[@window])) > 0
+""",
+        summary="batches, or requests in them, are answered 500",
+        description="This should never happen. The log has the traceback and the request id.",
+    ),
+    Alert(
+        # Batches give way to single requests, so a few of their requests may be refused at any time.
+        name="RerankBatchesRefused",
+        severity="ticket",
+        hold=15 * MINUTE,
+        windows={"window": 15 * MINUTE},
+        limits={"share": 0.1},
+        floors={"floor": 100},
+        expr="""\
+sum by (@by) (rate(rerank_batch_requests_total{outcome="rejected"}[@window]))
+  / sum by (@by) (rate(rerank_batch_requests_total{outcome!~"invalid|cancelled"}[@window])) > @share
+  and
+sum by (@by) (increase(rerank_batch_requests_total{outcome!~"invalid|cancelled"}[@window])) >= @floor
+""",
+        summary="{{ $value | humanizePercentage }} of the requests in batches are refused",
+        description="Single requests leave no room for them.",
+    ),
+)
+
+_ACCESS: Final = (
+    Alert(
+        # Floods of wrong keys are counted as `limited`, so this is many clients that know no valid key.
+        name="RerankClientsLockedOut",
+        severity="page",
+        hold=5 * MINUTE,
+        windows={"window": 5 * MINUTE},
+        limits={"share": 0.5},
+        floors={"floor": 100},
+        expr=share_of_arrivals('rerank_auth_failures_total{reason="unknown"}')
+        + """\
+> @share
+  and sum by (@by) (increase(rerank_auth_failures_total{reason="unknown"}[@window])) >= @floor
+""",
+        summary="{{ $value | humanizePercentage }} of what arrives has an unknown key",
+        description="These clients get 401 and no list. Most likely a key was removed that they still use.",
+    ),
+    Alert(
+        name="RerankAuthFailures",
+        severity="ticket",
+        hold=10 * MINUTE,
+        windows={"window": 5 * MINUTE},
+        limits={"share": 0.05},
+        floors={"floor": 20},
+        expr=share_of_arrivals("rerank_auth_failures_total", "reason")
+        + """\
+> @share
+  and sum by (@by, reason) (increase(rerank_auth_failures_total[@window])) >= @floor
+""",
+        summary="{{ $value | humanizePercentage }} of what arrives has no valid key: {{ $labels.reason }}",
+        description="A client has a wrong key or none, or somebody guesses keys. The log has the addresses.",
+    ),
+)
+
+GROUPS: Final = (
+    Group("listwright-ready", _READY),
+    Group("listwright-answers", _ANSWERS),
+    Group("listwright-access", _ACCESS),
+)
