@@ -42,6 +42,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "gpu-check",
         "overload",
         "lifecycle",
+        "manifests",
         "clean",
     ],
 )
