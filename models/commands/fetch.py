@@ -1,4 +1,4 @@
-"""Fetch bundles, their catalogues and scenes from a store into the folder that a service reads."""
+"""Fetch bundles, their catalogues and scenes from a store into a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _URL = (
 
 
 class _TimeUp(BaseException):
-    """The command's time is up; no store may take this for an error of its own."""
+    """The command's time is up.
+
+    No store may take this for an error of its own.
+    """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch, and return 1 if something could not be fetched. Raises `ValueError` for a wrong option."""
+    """Fetch, and return 1 if something could not be fetched.
+
+    Raises `ValueError` for a wrong option.
+    """
     check_at_least(arguments, newest=1, keep=1, retries=0, timeout=1)
     fetch = Fetch(arguments.to, arguments.newest, arguments.keep, arguments.retries, say=partial(print, flush=True))
     try:

@@ -132,7 +132,10 @@ class Fetch:
         staging.replace(target)
 
     def _prune(self, parent: Path, kind: Kind, fetched: set[Path]) -> None:
-        """Remove all but the newest versions of one name, under a name that no service looks at."""
+        """Remove all but the newest versions of one name.
+
+        Each goes under a name that no service looks at.
+        """
         if self.keep is None:
             return
         versions = in_order([path.name for path in parent.iterdir() if (path / kind.file).is_file()])

@@ -1,4 +1,4 @@
-"""Read a folder behind a URL: list it, and copy its files, trying again where a store fails."""
+"""Read a folder behind a URL, and try again where its store fails."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def open_folder(url: str, retries: int) -> Folder:
 
 
 def _check_url(url: str) -> None:
-    """Raise `FetchError` for a URL that holds a secret, or under which no file can be looked for."""
+    """Raise `FetchError` for a URL with a secret or a query."""
     parts = urlsplit(url)
     if parts.password is not None:
         shown = f"{parts.scheme}://…@{parts.netloc.rpartition('@')[2]}{parts.path}"
