@@ -21,7 +21,7 @@ WITHOUT_KUBECTL: Final = "kubectl, whose Kustomize renders manifests, is not ins
 
 Manifest = Mapping[str, Any]
 
-COMBINED: Final = {
+COMBINED: Final[Mapping[str, dict[str, Any]]] = {
     "base with bundles-volume": {"components": ["bundles-volume"]},
     "base with bundles-fetch and scenes": {
         "components": ["bundles-fetch", "scenes"],
