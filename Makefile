@@ -46,7 +46,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
 	paired peers peers-setup truth overload lifecycle fuzz chaos soak alerts alerts-test clients gpu-check degre-movielens \
-	degre-taobao wheel sbom audit digests clean
+	degre-taobao wheel sbom audit digests manifests clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -200,6 +200,9 @@ fuzz: setup ## 25,000 requests, most of them wrong, to both ports: anything unex
 
 chaos: setup ## inject every fault that a process can: what clients saw, what was lost, each against what is right
 	$(BIN)/python -m loadtest.resilience.chaos --json reports/chaos/chaos.json $(ARGS)
+
+manifests: setup ## render deploy/kubernetes with Kustomize and validate it for Kubernetes 1.29 to the newest; needs kubectl
+	$(BIN)/python -m tests.deploy.manifests
 
 soak: build/bench/bench/1 ## 20 minutes at 70% of the goodput, one process and then two: growth of memory, files and threads
 	$(BIN)/python -m loadtest.resilience.soak --bundles build/bench --json reports/soak/soak.json $(ARGS)

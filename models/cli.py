@@ -18,6 +18,7 @@ _HELP: Final = {
     "catalogue": "build what is known of items, so that requests need not say it",
     "rerank": "re-rank the lists of a file offline, with the code that serves them",
     "report": "show what experiments found, as one page",
+    "fetch": "copy bundles from a store into the folder of a service",
     "export": "write and verify the bundle that a service loads",
     "serve": "serve bundles over HTTP",
     "bench": "time the engine and the service",

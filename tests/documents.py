@@ -16,9 +16,10 @@ GUIDES: Final = tuple(
         *("docs/api.md", "docs/architecture.md", "docs/operations.md", "docs/reliability.md", "docs/settings.md"),
         *(
             "docs/catalogue.md",
+            "docs/kubernetes.md",
             "docs/playground.md",
-            "docs/runbook.md",
             "docs/report.md",
+            "docs/runbook.md",
             "docs/training.md",
             "docs/world.md",
         ),

@@ -48,8 +48,9 @@ BEYOND = {**ARRAYS, f"{CONTRACT}.versions": {"packaging"}}
 FLOORS = {
     "models": (
         "contract",
-        "files locks cli",
+        "files locks cli stores",
         "data options",
+        "fetching",
         "checking datasets nets catalogue",
         "planners.graphs planners.references",
         "planners",

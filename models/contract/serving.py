@@ -1,4 +1,4 @@
-"""Define the request paths and ONNX Runtime's session options, once for all programs.
+"""Define request paths, names of files and ONNX Runtime's session options, for all programs.
 
 Standard library only: a caller hands in the `onnxruntime.SessionOptions` to set.
 """
@@ -11,6 +11,9 @@ RERANK_PATH: Final = "/v1/rerank"
 BATCH_PATH: Final = "/v1/rerank/batch"
 MOST_REQUESTS: Final = 64
 """Most requests of one batch."""
+
+SCENES_FILE: Final = "scenes.toml"
+"""Name of the file of scenes, in the bundles folder."""
 
 
 class SessionOptionsLike(Protocol):

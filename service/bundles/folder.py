@@ -14,12 +14,12 @@ from typing import Final
 
 from models.contract.catalogue.manifest import CATALOGUE_FOLDER
 from models.contract.manifest import MANIFEST_FILE, Manifest
+from models.contract.serving import SCENES_FILE
 from models.contract.spec import SpecError
 from models.contract.versions import FOLDER_NAME
 from service.bundles.model import BundleError
 from service.folders import has_file, named_folders, versions_in
 from service.options.bundles import NO_DEFAULT
-from service.scenes.scene import SCENES_FILE
 
 _log = logging.getLogger(__name__)
 _RESERVED: Final = {

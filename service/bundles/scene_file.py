@@ -7,9 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from models.contract.serving import SCENES_FILE
 from service.bundles.renewing import UNCHANGED, Renewal, Renewing
 from service.scenes.reading import SceneMap, read_scenes
-from service.scenes.scene import SCENES_FILE, SceneError
+from service.scenes.scene import SceneError
 
 _log = logging.getLogger(__name__)
 

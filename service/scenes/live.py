@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from models.contract.serving import SCENES_FILE
 from service.contract.problems import NOT_READY, invalid, unavailable
 from service.scenes.reading import NO_SCENES, SceneMap
-from service.scenes.scene import SCENES_FILE, Scene
+from service.scenes.scene import Scene
 
 _MOST_NAMED = 10
 _LONGEST_NAME = 64

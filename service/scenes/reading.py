@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from models.contract.serving import SCENES_FILE
 from service.contract.decoding import check_queues
 from service.contract.problems import Problem
 from service.contract.refusals import locate
 from service.contract.rule_checks import check_fields, check_pins, check_positions
-from service.scenes.scene import MOST_SCENES, NO_SCENE, SCENE_NAME, SCENES_FILE, Scene, SceneError
+from service.scenes.scene import MOST_SCENES, NO_SCENE, SCENE_NAME, Scene, SceneError
 
 SceneMap = Mapping[str, Scene]
 """Scenes by name."""

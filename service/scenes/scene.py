@@ -10,9 +10,6 @@ from msgspec import Meta, Struct
 from service.contract.rule_schemas import ListRules
 from service.contract.schemas import Diversity, Objectives, PartitionField, Queues, Timeout, Version
 
-SCENES_FILE: Final = "scenes.toml"
-"""Name of the file of scenes, in the bundles folder."""
-
 MOST_SCENES: Final = 64
 NO_SCENE: Final = "none"
 """Label of requests without a scene; no scene can have this name."""

@@ -48,6 +48,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "digests",
         "alerts",
         "alerts-test",
+        "manifests",
         "clean",
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from models import cli
 
-COMMANDS = ["data", "train", "mine", "evaluate", "catalogue", "rerank", "report", "export", "serve", "bench"]
+COMMANDS = ["data", "train", "mine", "evaluate", "catalogue", "rerank", "report", "fetch", "export", "serve", "bench"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

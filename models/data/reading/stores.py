@@ -7,7 +7,6 @@ A source is a file, a folder of part files, or a URL of either. URLs are those o
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from models.data.records import ListFileError
+from models.stores import NoStoreError, open_store, store_problem
 
 REMOTE_BLOCK: Final = 1 << 22
 """Bytes that are asked of a store at least, where a row group is too large to be fetched whole."""
@@ -143,15 +143,12 @@ def _chosen(source: str, entries: dict[str, bool]) -> list[str]:
 def _store(url: str) -> tuple[Any, str]:
     """Find the file system of a URL, and the path there."""
     try:
-        fsspec = importlib.import_module("fsspec")
-        store, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise ListFileError(f"{url}: {error}; pip install 'listwright[store]'") from error
+        return open_store(url)
+    except NoStoreError as error:
+        raise ListFileError(str(error)) from error
     except Exception as error:  # Every store has errors of its own.
         raise _unreadable(url, error) from error
-    return store, str(path)
 
 
 def _unreadable(name: str, error: Exception) -> ListFileError:
-    reason = "there is no such file or folder" if isinstance(error, FileNotFoundError) else str(error) or repr(error)
-    return ListFileError(f"{name}: cannot be read as Parquet: {reason}")
+    return ListFileError(f"{name}: cannot be read as Parquet: {store_problem(error)}")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from models.contract.manifest import Limits
+from models.contract.serving import SCENES_FILE
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.onnx.session import SessionConfig
 from service.scenes.live import Scenes
-from service.scenes.scene import SCENES_FILE
 from service.telemetry.metrics import Metrics
 from tests.service.bundles.test_switching import in_loop, until
 from tests.service.contract.test_bad_input import assert_problem

@@ -1,0 +1,1 @@
+"""Copy what is served from a store into a folder of bundles."""

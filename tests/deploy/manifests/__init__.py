@@ -1,0 +1,1 @@
+"""The manifests for Kubernetes: rendered by Kustomize, held to schemas, and to what the service really does."""
