@@ -108,8 +108,8 @@ async def cpu_us() -> dict[str, float]:
 
 def _request_log() -> dict[str, Any]:
     """Return the argument that gives an app the default log of requests."""
-    options = {"share": 0.01, "slow_seconds": 1.0, "batch_slow_seconds": 1.0}
-    return {"request_log": RequestLog(RequestLogOptions(**options))} if WITH_LOG else {}
+    options = RequestLogOptions(share=0.01, slow_seconds=1.0, batch_slow_seconds=1.0)
+    return {"request_log": RequestLog(options)} if WITH_LOG else {}
 
 
 def _median(connection: TimedProtocol, transport: _Transport, count: int, *, cold: bool = False) -> float:

@@ -81,7 +81,7 @@ class Setting:
             nonlocal status
             status = message.get("status", status)
 
-        scope = {"type": "http", "path": RERANK_PATH, "method": "POST", "headers": self._headers}
+        scope: dict[str, Any] = {"type": "http", "path": RERANK_PATH, "method": "POST", "headers": self._headers}
         scope[ARRIVAL_KEY] = time.perf_counter()
         before = time.thread_time()
         await self._app(scope, receive, send)

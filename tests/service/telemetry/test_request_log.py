@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_with_a_share_of_one_every_request_has_a_line(caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("kind", ["trace ids", "random ids", "ids that count up", "long ids that count up"])
 def test_the_sample_has_the_share_that_was_asked_for(share: float, kind: str) -> None:
     n, rng, below = 20_000, random.Random(7), sampled_below(share)
-    ids = {
+    ids: Callable[[int], tuple[str, str | None]] = {
         "trace ids": lambda _i: ("", f"{rng.getrandbits(128):032x}"),
         "random ids": lambda _i: (f"{rng.getrandbits(64):016x}", None),
         "ids that count up": lambda i: (f"r-{i}", None),
