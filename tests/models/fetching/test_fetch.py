@@ -2,99 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.catalogue.showing import faults as catalogue_faults
-from models.commands import fetch as command
-from models.contract.manifest import DEMO_BUNDLE, EMBEDDED_BUNDLES, Manifest
-from models.fetching import source
-from models.fetching.fetch import Fetch
+from models.contract.manifest import EMBEDDED_BUNDLES, Manifest
 from models.fetching.source import FetchError, open_folder
 from service.bundles.folder import BundleFolder
-from service.bundles.load import check_files
 from tests.models.data.buckets import WITHOUT_STORE, running_bucket
-from tests.models.fetching.web import Fault, Web, running_web
+from tests.models.fetching.conftest import SCENES
+from tests.models.fetching.copies import bundle, fetched, problems, same, whole
+from tests.models.fetching.web import Fault, Web
 
 fsspec = pytest.importorskip("fsspec", reason=WITHOUT_STORE)
 pytest.importorskip("aiohttp", reason=WITHOUT_STORE)
-SCENES = "[scenes.home]\ntop_n = 4\n"
 CATALOGUE = next((EMBEDDED_BUNDLES / "catalogue").glob("*/*"))
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "FIRST_WAIT", 0.01)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A folder of bundles with three versions of the demo, its catalogue, and scenes."""
-    root = tmp_path / "store"
-    shutil.copytree(EMBEDDED_BUNDLES / "catalogue", root / "catalogue")
-    for version in ("1", "2", "10"):
-        bundle(root, version)
-    (root / "scenes.toml").write_text(SCENES)
-    (root / "README").write_text("not a bundle")
-    return root
-
-
-@pytest.fixture
-def web(store: Path) -> Iterator[Web]:
-    with running_web(store) as running:
-        yield running
-
-
-def bundle(root: Path, version: str, name: str = "demo", **changes: Any) -> Path:
-    """Write the demo bundle under another version, its manifest changed at will."""
-    folder = root / name / version
-    shutil.copytree(DEMO_BUNDLE, folder)
-    manifest = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps({**manifest, "name": name, "version": version, **changes}))
-    return folder
-
-
-def fetched(root: Path, *urls: str, retries: int = 2, newest: int = 1, keep: int | None = None) -> list[str]:
-    """Fetch without problems, and return what was said."""
-    said: list[str] = []
-    fetch = Fetch(root, newest, keep, retries, say=said.append)
-    fetch.run(urls)
-    assert fetch.problems == []
-    assert [path.name for path in root.iterdir() if path.name.startswith(".")] == []
-    return said
-
-
-def problems(root: Path, url: str, retries: int = 2) -> list[str]:
-    """Fetch with problems, and return them; nothing partial is left."""
-    fetch = Fetch(root, retries=retries, say=lambda _: None)
-    fetch.run([url])
-    assert [path.name for path in root.iterdir() if path.name.startswith(".")] == []
-    return fetch.problems
-
-
-def whole(root: Path, version: str, name: str = "demo") -> bool:
-    """Tell whether the service finds a version of the demo, and its checksums agree."""
-    folder = BundleFolder(root).folder(name, version)
-    check_files(Manifest.read(folder), folder)
-    return True
-
-
-def same(a: Path, b: Path) -> bool:
-    """Tell whether two folders have the same files."""
-    inside = [{p.relative_to(r): p.read_bytes() for p in r.rglob("*") if p.is_file()} for r in (a, b)]
-    return inside[0] == inside[1]
 
 
 def test_a_folder_of_bundles_comes_over_http_with_its_catalogue_and_scenes(
@@ -276,72 +205,3 @@ def test_without_fsspec_the_message_names_the_extra(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(FetchError, match=r"s3://bucket/x: .*; pip install 'listwright\[store\]'"):
         open_folder("s3://bucket/x", 0)
-
-
-def _start(*arguments: str) -> subprocess.Popen[str]:
-    """Run the command in a process of its own."""
-    code = (
-        "import argparse, sys; from models.commands import fetch as f; p = argparse.ArgumentParser(); "
-        "f.configure(p); sys.exit(f.run(p.parse_args()))"
-    )
-    command_line = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_two_at_once_into_one_folder_do_it_once(web: Web, tmp_path: Path) -> None:
-    web.faults["model.onnx"] = ["hang"]
-    arguments = (web.url, "--to", str(tmp_path / "to"))
-    with _start(*arguments) as first:
-        assert web.hanging.wait(60)
-        with _start(*arguments) as second:
-            assert second.stdout is not None
-            assert "another process" in second.stdout.readline()
-            web.released.set()
-            out = [process.communicate(timeout=120) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), out
-    assert "demo/10: fetched" in out[0][0]
-    assert "demo/10: is there already" in out[1][0]
-    assert whole(tmp_path / "to", "10")
-
-
-@pytest.mark.parametrize("ending", ["timeout", "sigterm", "sigkill"])
-def test_a_run_that_ends_early_publishes_nothing_and_the_next_one_all(ending: str, web: Web, tmp_path: Path) -> None:
-    web.faults["model.onnx"] = ["hang"]
-    limit = ("--timeout", "3") if ending == "timeout" else ()
-    with _start(web.url, "--to", str(tmp_path / "to"), *limit) as process:
-        if ending != "timeout":
-            assert web.hanging.wait(60)
-            process.send_signal(signal.SIGTERM if ending == "sigterm" else signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == {"timeout": 1, "sigterm": 143, "sigkill": -9}[ending], err
-    assert (ending == "timeout") == ("listwright fetch: --timeout: 3 seconds were not enough" in err)
-    assert not (tmp_path / "to" / "demo").exists()
-    web.released.set()
-    fetched(tmp_path / "to", web.url)
-    assert whole(tmp_path / "to", "10")
-
-
-def test_the_command_says_what_is_missing_and_ends_with_1(tmp_path: Path) -> None:
-    with _start(str(tmp_path / "nowhere"), "--to", str(tmp_path / "to"), "--retries", "0") as process:
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert err == f"listwright fetch: {tmp_path}/nowhere: there is no such file or folder\n"
-
-
-@pytest.mark.parametrize("option", ["newest", "keep", "timeout"])
-def test_a_number_that_makes_no_sense_is_refused(option: str, tmp_path: Path) -> None:
-    parser = argparse.ArgumentParser()
-    command.configure(parser)
-    arguments = parser.parse_args(["x", "--to", str(tmp_path), f"--{option}", "0"])
-    with pytest.raises(ValueError, match=f"--{option}: must be at least 1"):
-        command.run(arguments)
-
-
-def test_a_serving_installation_needs_no_more_than_the_extra_for_it(store: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; from models.commands import fetch; from models.fetching.fetch import Fetch; from pathlib import "
-        f"Path; Fetch(Path({str(tmp_path / 'to')!r})).run([{str(store)!r}]); print(*sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    modules = set(done.stdout.splitlines()[-1].split())
-    assert not modules & {"torch", "numpy", "pyarrow", "onnxruntime", "fastapi", "s3fs"}
