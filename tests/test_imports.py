@@ -95,9 +95,10 @@ FLOORS = {
 
 IN_PROCESS = {
     "loadtest.cost.refusal",
+    "loadtest.cost.scrape",
     *(f"loadtest.resilience.overload_model.{name}" for name in ("policy", "server")),
 }
-"""The tools that run the service's own code: one measures it without a socket, one runs it against a modelled clock."""
+"""The tools that run the service's own code: two measure it without a socket, one runs it against a modelled clock."""
 
 ROOMS = [f"{package}.{name}" for package, floors in FLOORS.items() for floor in floors for name in floor.split()]
 
