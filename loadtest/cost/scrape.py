@@ -235,7 +235,7 @@ async def work(control: socket.socket, bundle: Path, versions: int, scrapes: int
 
     with Reporter.open(channel, metrics, exposition) as reporter:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(reporter.beat())]
+            tasks: list[asyncio.Task[Any]] = [group.create_task(reporter.beat())]
             tasks += [group.create_task(measure())] if scrapes else []
             while (order := await channel.receive()) is not None:
                 if isinstance(order.command, messages.Measure):

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import start_http_server
@@ -33,7 +34,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     """One that has scraped a service before and after some requests, and a supervisor beside it."""
     supervisor, thread = start_http_server(0, "127.0.0.1", SupervisorMetrics(lambda: 2, 2).registry)
     models = (fake_model(), fake_model(options=Options(name="next")))
-    always = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0}
+    always: dict[str, Any] = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0}
     with contextlib.ExitStack() as stack:
         stack.callback(thread.join)
         stack.callback(supervisor.server_close)
