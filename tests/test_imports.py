@@ -97,6 +97,7 @@ FLOORS = {
 IN_PROCESS = {
     "loadtest.cost.observing",
     "loadtest.cost.refusal",
+    "loadtest.cost.scrape",
     *(f"loadtest.resilience.overload_model.{name}" for name in ("policy", "server")),
 }
 """The tools that run the service's own code: two measure it without a socket, one runs it against a modelled clock."""

@@ -1,5 +1,6 @@
-"""Measure how long a scrape holds up the event loop: the longest pause of a ticker of 1 ms while it is answered.
+"""Measure how long a scrape holds up the event loop.
 
+That is the longest pause of a ticker of 1 ms while the scrape is answered.
 The service's own metrics have so many versions of a bundle, half of them retired, each with one request in every
 outcome. *One process* renders them itself. Of *two workers*, each sends its counts to the supervisor, which merges and
 renders them and sends the text to the worker that was asked.
@@ -29,10 +30,12 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
+from loadtest.rig.server import ServerError
 from loadtest.rig.subject import markdown
 from models.contract.features import Encoder
 from models.contract.manifest import Manifest
 from service.bundles.model import Model
+from service.contract.problems import Problem
 from service.telemetry.exposition import Exposition, SharedExposition
 from service.telemetry.metrics import Metrics
 from service.telemetry.pacing import spare_what_is_loaded
@@ -61,7 +64,10 @@ class Longest:
 
 @dataclass(frozen=True)
 class Pauses:
-    """Milliseconds: medians over scrapes of the longest pause in each, and the longest of all in CPU time."""
+    """Give medians over scrapes of the longest pause in each, in milliseconds.
+
+    `cpu` is CPU time, of which `cpu_longest` is the longest of all. `answer` is the time until the text is there.
+    """
 
     loop: str
     scrapes: int
@@ -155,25 +161,18 @@ async def _measure(loop: str, scrape: Callable[[], Awaitable[Any]], scrapes: int
 
 
 async def two_workers(bundle: Path, versions: int, scrapes: int) -> list[Pauses]:
-    """Measure the loops of two workers, one of which is asked, and of their supervisor, in processes of their own."""
+    """Measure the loops of a worker that is asked, and of the supervisor of two."""
     gatherer = Gatherer(SupervisorMetrics(lambda: _WORKERS, _WORKERS), list)
-    with contextlib.ExitStack() as stack:
-        *others, asked = [
-            await _start(
-                stack, gatherer, [str(bundle), str(versions), str(scrapes if slot == _WORKERS - 1 else 0)], slot
-            )
-            for slot in range(_WORKERS)
-        ]
+    found: list[Pauses] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for scrapes_of in (*[0] * (_WORKERS - 1), scrapes):  # The one that asks starts last.
+            stdout = await _start(stack, gatherer, [str(bundle), str(versions), str(scrapes_of)])
         spare_what_is_loaded()
         ticker = Ticker()
-        pauses, stdout = list[Longest](), asked.stdout
-        assert stdout is not None
-        found: list[Pauses] = []
+        pauses = list[Longest]()
         while not found:
             pauses.append(await ticker.during(lambda: _line(stdout, found)))
         ticker.stop()
-        for process in (asked, *others):
-            process.terminate()
     worker = found[0]
     supervisor = Pauses.of("supervisor of two", worker.samples, [worker.answer], pauses[1:], [Longest()])
     return [worker, replace(supervisor, clock_idle=worker.clock_idle)]
@@ -181,14 +180,17 @@ async def two_workers(bundle: Path, versions: int, scrapes: int) -> list[Pauses]
 
 async def _line(stdout: asyncio.StreamReader, found: list[Pauses]) -> None:
     """Wait until the worker has been answered once more, or has its figures."""
-    line = json.loads(await stdout.readline())
-    if line:
-        found.append(Pauses(**line))
+    line = await stdout.readline()
+    if not line:
+        raise ServerError("a worker has ended before it had its figures")
+    if figures := json.loads(line):
+        found.append(Pauses(**figures))
 
 
 async def _start(
-    stack: contextlib.ExitStack, gatherer: Gatherer, arguments: Sequence[str], slot: int
-) -> asyncio.subprocess.Process:
+    stack: contextlib.AsyncExitStack, gatherer: Gatherer, arguments: Sequence[str]
+) -> asyncio.StreamReader:
+    """Start a worker that ends with the stack; return what it prints."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = await asyncio.create_subprocess_exec(
@@ -196,16 +198,21 @@ async def _start(
             stdout=subprocess.PIPE,
             pass_fds=(theirs.fileno(),),
         )
-    stack.callback(lambda: process.returncode is None and process.kill())
     channel = await messages.Channel.open(ours, msgspec.json.Decoder(messages.Message))
-    worker = WorkerProcess(slot, process, channel, hear=gatherer.hear, end_seconds=10)
+    worker = WorkerProcess(0, process, channel, hear=gatherer.hear, end_seconds=10)
+    stack.push_async_callback(worker.wait)
+    stack.callback(worker.terminate)
     gatherer.enter(worker)
     await worker.started()
-    return process
+    assert process.stdout is not None
+    return process.stdout
 
 
 async def work(control: socket.socket, bundle: Path, versions: int, scrapes: int) -> None:
-    """Be a worker: report, and ask for so many scrapes; print a line after each, and the figures at the end."""
+    """Report as a worker does, and ask for so many scrapes.
+
+    Prints a line after each, and the figures at the end.
+    """
     decoder: msgspec.json.Decoder[messages.NumberedCommand] = msgspec.json.Decoder(messages.NumberedCommand)
     channel = await messages.Channel.open(control, decoder)
     client = SupervisorClient(channel, 1)
@@ -215,7 +222,10 @@ async def work(control: socket.socket, bundle: Path, versions: int, scrapes: int
     fill(metrics, Manifest.read(bundle), versions)
 
     async def scrape() -> Any:
-        answer = await metrics.respond("")
+        try:
+            answer = await metrics.respond("")
+        except Problem as problem:
+            raise SystemExit(f"a scrape was not answered: {problem.detail}") from None
         print("{}", flush=True)
         return answer
 
@@ -225,7 +235,7 @@ async def work(control: socket.socket, bundle: Path, versions: int, scrapes: int
 
     with Reporter.open(channel, metrics, exposition) as reporter:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(reporter.beat())]
+            tasks: list[asyncio.Task[Any]] = [group.create_task(reporter.beat())]
             tasks += [group.create_task(measure())] if scrapes else []
             while (order := await channel.receive()) is not None:
                 if isinstance(order.command, messages.Measure):
@@ -258,17 +268,18 @@ def render(rows: Sequence[Pauses]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 1 if a loop is held up for too long."""
+    """Print the figures; the exit status is 1 over the limit."""
     parser = argparse.ArgumentParser("python -m loadtest.cost.scrape", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="folder of one version; its fields make series")
     parser.add_argument("--versions", type=int, default=20, help="live and retired ones together (20)")
     parser.add_argument("--scrapes", type=int, default=30, help="scrapes of one process, and of two workers (30)")
     options = parser.parse_args(argv)
     manifest = Manifest.read(options.bundle)
-    rows = [
-        *uvloop.run(one_process(manifest, options.versions, options.scrapes)),
-        *uvloop.run(two_workers(options.bundle, options.versions, options.scrapes)),
-    ]
+    try:
+        rows = uvloop.run(one_process(manifest, options.versions, options.scrapes))
+        rows += uvloop.run(two_workers(options.bundle, options.versions, options.scrapes))
+    except ServerError as error:
+        parser.exit(2, f"{error}\n")
     print(render(rows))
     return int(any(row.cpu >= LIMIT_MS for row in rows))
 

@@ -68,7 +68,7 @@ class CatalogueMetrics:
 
 
 def built_at(provenance: Mapping[str, Any]) -> float | None:
-    """Read the Unix time at which a catalogue was built; None if it does not say."""
+    """Read when a catalogue was built, in Unix time; None if unknown."""
     try:
         return datetime.fromisoformat(provenance["at"]).timestamp()
     except (KeyError, TypeError, ValueError, OverflowError):

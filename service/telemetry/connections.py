@@ -55,7 +55,7 @@ def open_descriptors() -> float:
 
 
 def descriptor_limit() -> float:
-    """Return the most files that this process may open; NaN where there is no such limit."""
+    """Return the most files that this process may open; NaN: any number."""
     if sys.platform == "win32":
         return math.nan
     import resource

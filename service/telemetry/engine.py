@@ -1,4 +1,4 @@
-"""Count what goes wrong with models: errors by version, hangs, and requests dropped before their run."""
+"""Count faults of models: errors by version, hangs, requests dropped before their run."""
 
 from __future__ import annotations
 

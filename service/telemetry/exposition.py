@@ -1,4 +1,4 @@
-"""Hold metric values in this process, and show them to a scrape; gather the last minutes of all workers."""
+"""Hold metric values in this process; show them, or those of all workers."""
 
 from __future__ import annotations
 
@@ -85,5 +85,8 @@ class SharedExposition(Exposition):
         return self._scrape
 
     async def gather(self, own: Windows) -> Gathered:
-        """Return the last minutes of all workers; of this one alone, not complete, if the supervisor is silent."""
+        """Return the last minutes of all workers.
+
+        They are of this one alone, and not complete, if the supervisor is silent.
+        """
         return await self._ask() or Gathered(own(), workers=1, complete=False)

@@ -114,7 +114,7 @@ class Metrics:
         return self._objectives.recent.windows()
 
     async def gather_windows(self) -> Gathered:
-        """Return the same of all workers, or of this one alone if they cannot be asked in time."""
+        """Return the same of all workers that answer in time."""
         return await self._exposition.gather(self.windows)
 
     def _p99(self) -> float:

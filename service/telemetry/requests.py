@@ -1,4 +1,4 @@
-"""Count requests: time in all and by stage, sizes, and the reasons of what became of them."""
+"""Count requests: their times, sizes, and the reasons of what became of them."""
 
 from __future__ import annotations
 

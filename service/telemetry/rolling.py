@@ -1,7 +1,7 @@
-"""Count the requests of the last half hour second by second, in memory that does not grow.
+"""Count the requests of the last half hour in memory that does not grow.
 
-Durations are counted in ranges whose edges lie 4% apart, and one of which is the budget. A quantile is the middle of
-its range: at most 2% from the duration itself, and on the same side of the budget.
+They are counted by the second, and their durations in ranges whose edges lie 4% apart, one of which is the budget. A
+quantile is the middle of its range: at most 2% from the duration itself, and on the same side of the budget.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Gathered:
 
 
 class RollingCounts:
-    """Count valid requests by kind, and those of late by the second in which they ended too.
+    """Count valid requests by kind, and recent ones by the second of their end.
 
     Changed from the event loop only. The second that goes on is a list: counting in an array takes 3 times as long.
     """
@@ -128,7 +128,7 @@ class RollingCounts:
         return tuple(self.window(seconds) for seconds in WINDOWS)
 
     def _advance(self, second: int) -> None:
-        """Keep the counts of the last second, and clear the rows of those up to this one."""
+        """Keep the counts of the last second; clear the rows up to this one."""
         new = min(second - self._second, _ROWS)
         if new <= 0:
             return

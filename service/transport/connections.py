@@ -91,7 +91,7 @@ class Connections:
         self.report()
 
     def refuse_head(self, reason: str) -> None:
-        """Count a request that ends its connection, unless the reason is a limit, which `refuse` counts."""
+        """Count a request that ends its connection; `refuse` counts those over a limit."""
         if reason in HEAD_REASONS:
             self._on_head(cast(HeadReason, reason))
 

@@ -123,7 +123,10 @@ class CountWindows(Struct, tag=True, frozen=True):
 
 
 class Windows(Struct, tag=True, frozen=True):
-    """Answer the `AskWindows` of this number with the counts of so many workers, of all of them if `complete`."""
+    """Answer the `AskWindows` of this number, with the counts of so many workers.
+
+    They are all that run if `complete`.
+    """
 
     number: int
     windows: tuple[WindowCounts, ...]

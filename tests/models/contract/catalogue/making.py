@@ -56,7 +56,7 @@ def write_catalogue(folder: Path, encoder: Encoder, *batches: Sequence[Item]) ->
         embedding_width=width,
         fields=fields,
         segments=tuple(entries),
-        provenance={"made by": "a test"},
+        provenance={"made by": "a test", "at": "2026-11-01T12:00:00+00:00"},
     )
     (folder / CATALOGUE_FILE).write_text(json.dumps(manifest.to_json()), "utf-8")
     return manifest
