@@ -13,7 +13,8 @@ from typing import get_args
 
 from models.data.reading.stores import source_digest
 from models.files import file_digest
-from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
+from models.mining.mine import check_fields, chosen_lists, mine
+from models.mining.miner import LocalSearch, MiningOptions
 from models.mining.shards import MANIFEST_FILE
 from models.nets.checkpoint import load_checkpoint
 from models.options import LIST_FILE, Weights, add_device_options, check_at_least, parse_weights, use_threads
