@@ -1,0 +1,90 @@
+"""Train on a Ray cluster: Ray Train starts the processes, which share every batch (`training.processes`).
+
+All of them read the list file and the run folder, so these must be ones that all machines see. When a process is lost,
+Ray Train starts all of them again, and they go on after the last epoch that was finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from models.distributed.cluster import RayError, RayOptions, connected, first_line, load_ray
+from models.locks import only_one
+from models.nets.checkpoint import CheckpointError
+from models.training.loop import STATE_FILE
+
+_LOSSES: Final = 5
+"""How often processes may be lost before the run fails."""
+_FOLDER: Final = ".ray"
+
+Work = Callable[[str, bool], str]
+"""Train in this process on a device, ``cpu`` or ``cuda``, from the start or going on; return the report."""
+
+
+def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool) -> str:
+    """Let the processes of a cluster `work` on a run in `folder`, and return the first one's report.
+
+    `work` must be picklable, and paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if
+    another run works in `folder`, and `RayError` if processes were lost too often.
+    """
+    _check_folder(folder, resume)
+    with connected(options), only_one(folder / _FOLDER):
+        try:
+            return _fit(work, folder.resolve(), options)
+        finally:
+            shutil.rmtree(folder / _FOLDER, ignore_errors=True)
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    """Check once what every start of the processes would find otherwise."""
+    if _has_begun(folder) and not resume:
+        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
+    if resume and not _has_begun(folder):
+        raise CheckpointError(f"{folder}: holds no run to resume")
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / STATE_FILE).exists() or any(folder.glob("fold-*"))
+
+
+def _fit(work: Work, folder: Path, options: RayOptions) -> str:
+    train, torch_trainer = load_ray("ray.train"), load_ray("ray.train.torch")
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    gpu = options.gpu()
+    trainer = torch_trainer.TorchTrainer(
+        _work,
+        train_loop_config={"work": work, "folder": folder, "device": "cuda" if gpu else "cpu"},
+        torch_config=torch_trainer.TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=train.ScalingConfig(
+            num_workers=options.size(), use_gpu=gpu, resources_per_worker={"CPU": options.threads, "GPU": int(gpu)}
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=str(folder / _FOLDER),
+            failure_config=train.FailureConfig(max_failures=_LOSSES),
+        ),
+    )
+    try:
+        return str(trainer.fit().return_value)
+    except Exception as error:
+        raise _failure(error) from error
+
+
+def _work(config: dict[str, Any]) -> str:
+    """Work in one process, going on if an earlier start of it finished an epoch."""
+    report: str = config["work"](config["device"], _has_begun(config["folder"]))
+    return report
+
+
+def _failure(error: Exception) -> Exception:
+    """Turn the failure of a run into an error of ours, by the first process that raised one."""
+    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
+    for _, found in sorted(failures.items()):
+        for cause in (found, getattr(found, "cause", None), found.__cause__):
+            if isinstance(cause, ValueError):
+                return ValueError(first_line(cause))
+    return RayError(f"--ray: the training failed: {first_line(error)}")
