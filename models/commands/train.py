@@ -161,7 +161,7 @@ def _add_generator(families: Any) -> None:
 
 
 def _check_value_model(arguments: argparse.Namespace) -> None:
-    """Check the options, then the list file, before anything is written or any other process is started."""
+    """Check the options, then the list file, before anything is written."""
     check_loss(arguments.head, arguments.loss)
     _value_config(arguments), _options(arguments), _value_options(arguments)
     # The check comes before anything is written; training reads no embedding, so the check need not either.

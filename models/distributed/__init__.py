@@ -1,1 +1,1 @@
-"""Run mining and training on the machines of a Ray cluster; Ray is imported only when asked for."""
+"""Mine and train on a Ray cluster; Ray is imported only if asked for."""

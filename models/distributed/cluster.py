@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start one on this machine for as long as a command runs.
+"""Connect to a Ray cluster, or start one on this machine.
 
 Whoever can reach the ports of a Ray cluster without its token runs code there (docs/training.md). A cluster of this
 machine therefore listens on the loopback address only, under a token made for the run.
@@ -66,7 +66,7 @@ class RayOptions:
         return self.device == "cuda" or (self.device == "auto" and _resources("GPU") > 0)
 
     def size(self) -> int:
-        """Count the workers that the cluster at hand shall run. Raises `RayError` if it has room for none."""
+        """Count the workers to run on the cluster. Raises `RayError` without room for any."""
         room = _resources("GPU") if self.gpu() else _resources("CPU") // self.threads
         if not room:
             wanted = "a GPU" if self.gpu() else f"{self.threads} CPUs"
@@ -96,7 +96,7 @@ def load_ray(module: str) -> Any:
 
 @contextmanager
 def connected(options: RayOptions) -> Iterator[None]:
-    """Be connected to a cluster for as long as the block runs; end one of this machine after it.
+    """Connect to a cluster while the block runs; end one of this machine.
 
     Raises `RayError` within half a minute if there is none at the address.
     """
@@ -118,10 +118,12 @@ def connected(options: RayOptions) -> Iterator[None]:
 
 
 def _secure() -> None:
-    """Ask for a token wherever the local cluster is called, and make one if none is given."""
+    """Let the local cluster ask for a token, and its processes talk over loopback."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if sys.platform == "linux":  # where the loopback interface has this name
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
 def _start(ray: Any, options: RayOptions, quiet: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Mine the shards of a folder on a Ray cluster: a dataset of shards, mapped by a pool of actors.
+"""Mine a dataset of shards on a Ray cluster, by a pool of actors.
 
 Each actor holds the evaluator. The requests of a shard lie in a file beside the shards, from where an actor takes them
 and to where it writes the shard; so the folder must be one that all machines see. An actor that is lost is started
@@ -36,7 +36,7 @@ _WEIGHTS: Final = "objective_weights"
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Hold all that an actor must know of a run, but for the requests of its shards."""
+    """Hold all that an actor must know of a run but its requests."""
 
     folder: Path
     evaluator: Path
@@ -62,7 +62,7 @@ class ShardActor:
         self._miner = miner_of(checkpoint, task.options, task.manifest.length, torch.device(task.device))
 
     def __call__(self, batch: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        """Mine the shards of a batch that are not there, and return how many requests each holds."""
+        """Mine the shards of a batch, and count the requests of each."""
         counts = [self._mine(int(shard)) for shard in batch["shard"]]
         return {"shard": batch["shard"], "requests": np.array(counts)}
 
@@ -78,10 +78,10 @@ class ShardActor:
 
 @dataclass(frozen=True)
 class RayFill:
-    """Mine the missing shards of a run by the actors of a cluster that is connected.
+    """Mine the missing shards of a run by the actors of a cluster.
 
-    `evaluator` is the checkpoint that the run was made with. Raises `MinedError` for what an actor could not read, and
-    `RayError` for a run that failed otherwise.
+    The process must be connected to the cluster. `evaluator` is the checkpoint that the run was made with. Raises
+    `MinedError` for what an actor could not read, and `RayError` for a run that failed otherwise.
     """
 
     evaluator: Path
@@ -103,7 +103,7 @@ class RayFill:
 
 
 def _mined(task: ShardTask, shards: tuple[int, ...], options: RayOptions) -> Iterator[int]:
-    """Map the shards by a pool of actors; yield the number of requests as each is finished."""
+    """Map the shards by a pool of actors; yield the requests of each."""
     data = load_ray("ray.data")
     _say_little(data)
     workers = min(options.size(), len(shards))
@@ -164,7 +164,7 @@ def write_requests(path: Path, slates: SlateArrays, weights: Floats32) -> None:
 
 
 def read_requests(path: Path) -> tuple[SlateArrays, Floats32]:
-    """Read requests and their objective weights. Raises `MinedError` if the file is not there or not whole."""
+    """Read requests and their objective weights. Raises `MinedError` without a whole file."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -26,10 +26,10 @@ Work = Callable[[str, bool], str]
 
 
 def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool) -> str:
-    """Let the processes of a cluster `work` on a run in `folder`, and return the first one's report.
+    """Let the processes of a cluster `work` on a run, and return its report.
 
-    `work` must be picklable, and paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if
-    another run works in `folder`, and `RayError` if processes were lost too often.
+    The report is that of the first process. `work` must be picklable, and paths in it absolute. Raises `ValueError` as
+    training does, `locks.LockedError` if another run works in `folder`, and `RayError` if too many processes were lost.
     """
     _check_folder(folder, resume)
     with connected(options), only_one(folder / _FOLDER):
@@ -81,7 +81,7 @@ def _work(config: dict[str, Any]) -> str:
 
 
 def _failure(error: Exception) -> Exception:
-    """Turn the failure of a run into an error of ours, by the first process that raised one."""
+    """Find the error that made a run fail, the first process's if several failed."""
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     for _, found in sorted(failures.items()):
         for cause in (found, getattr(found, "cause", None), found.__cause__):

@@ -185,7 +185,10 @@ def texts(options: DataclassInstance) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Hold the parts of a run that stay the same; `shared` is the model as all processes train it."""
+    """Hold the parts of a run that stay the same from epoch to epoch.
+
+    `shared` is the model as all processes of the `group` train it.
+    """
 
     model: nn.Module
     shared: nn.Module
@@ -224,7 +227,7 @@ def _advance(run: _Run, progress: Progress, bar: tqdm[Any]) -> None:
 
 
 def _valid_loss(run: _Run) -> float:
-    """Compute the mean loss on the validation lists, of which each process takes some batches; NaN without any."""
+    """Compute the mean loss on the validation lists, shared by batches; NaN without any."""
     if run.valid is None:
         return math.nan
     size, count = run.options.batch_size, len(run.valid["lengths"])
@@ -260,7 +263,7 @@ def _train_epoch(run: _Run, epoch: int, bar: tqdm[Any]) -> float:
 
 
 def _shares(run: _Run, epoch: int) -> Iterator[tuple[Batch, float]]:
-    """Cut the batches of an epoch, and of each this process's share with the weight of its loss."""
+    """Cut this process's share of every batch of an epoch, with its loss's weight."""
     count, size = len(run.train["lengths"]), run.options.batch_size
     order = epoch_order(count, seed=run.options.seed, epoch=epoch)
     for start in range(0, count, size):

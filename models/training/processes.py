@@ -56,7 +56,7 @@ class Processes:
         return (own, len(own) * self.count / len(rows)) if len(own) else (rows[:1], 0.0)
 
     def batches(self, count: int, size: int) -> Ints | None:
-        """Number the rows of every n-th batch of so many rows, for this process; None for all of them."""
+        """Number the rows of this process's batches of `size`; None for all rows."""
         if self.count == 1:
             return None
         starts = range(self.rank * size, count, self.count * size)
@@ -74,7 +74,7 @@ class Processes:
         return float(total)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Make backward passes average the gradients of all processes; the weights are those of the first."""
+        """Average the gradients of all processes, which begin with the weights of the first."""
         if self.count == 1:
             return model
         # Which embeddings a batch uses differs, and buffers never change.
@@ -105,7 +105,7 @@ class Processes:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Choose the GPU of this process among those of its machine, as torchrun and Ray number them."""
+    """Choose the GPU of this process, as torchrun and Ray number those of a machine."""
     if device.type != "cuda" or Processes.here().count == 1:
         return device
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -118,7 +118,7 @@ def started_by_torchrun() -> bool:
 
 @contextmanager
 def torchrun_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, if it did, for as long as the block runs."""
+    """Join the processes that ``torchrun`` started, if it did, while the block runs."""
     if not started_by_torchrun():
         yield
         return
