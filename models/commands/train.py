@@ -15,7 +15,7 @@ import torch
 from models.checking.check import survey_file
 from models.checking.report import short_text
 from models.commands.fields import add_field_options, field_choices
-from models.distributed.cluster import RayOptions, add_ray_options
+from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.distributed.training import train_on_ray
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
@@ -72,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     check: Callable[[argparse.Namespace], None] = arguments.check
     ray = RayOptions.of(arguments)
     if ray is not None:
-        check(arguments)
-        report = train_on_ray(partial(_train, _absolute(arguments)), arguments.out, ray, resume=arguments.resume)
+        # A cluster that is not there is told before a large file is read.
+        with connected(ray):
+            check(arguments)
+            report = train_on_ray(partial(_train, _absolute(arguments)), arguments.out, ray, resume=arguments.resume)
     else:
         with torchrun_group(choose_device(arguments.device)):
             if not Processes.here().writes:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from models.distributed.cluster import RayError, RayOptions, connected, first_line, load_ray
+from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
 from models.locks import only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import STATE_FILE
@@ -28,11 +28,12 @@ Work = Callable[[str, bool], str]
 def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool) -> str:
     """Let the processes of a cluster `work` on a run, and return its report.
 
-    The report is that of the first process. `work` must be picklable, and paths in it absolute. Raises `ValueError` as
-    training does, `locks.LockedError` if another run works in `folder`, and `RayError` if too many processes were lost.
+    The report is that of the first process; this one must be connected to the cluster. `work` must be picklable, and
+    paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if another works in `folder`, and
+    `RayError` if too many processes were lost.
     """
     _check_folder(folder, resume)
-    with connected(options), only_one(folder / _FOLDER):
+    with only_one(folder / _FOLDER):
         try:
             return _fit(work, folder.resolve(), options)
         finally:
