@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
-from models.locks import only_one
+from models.files import whole_file
+from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import STATE_FILE
 
 _LOSSES: Final = 5
 """How often processes may be lost before the run fails."""
 _FOLDER: Final = ".ray"
+_PROBLEM: Final = "problem.txt"
+"""What is wrong with the input, as the process that met it says."""
 
 Work = Callable[[str, bool], str]
 """Train in this process on a device, ``cpu`` or ``cuda``, from the start or going on; return the report."""
@@ -72,20 +75,28 @@ def _fit(work: Work, folder: Path, options: RayOptions) -> str:
     try:
         return str(trainer.fit().return_value)
     except Exception as error:
-        raise _failure(error) from error
+        raise _failure(folder, error) from error
 
 
 def _work(config: dict[str, Any]) -> str:
     """Work in one process, going on if an earlier start of it finished an epoch."""
-    report: str = config["work"](config["device"], _has_begun(config["folder"]))
+    problem: Path = config["folder"] / _FOLDER / _PROBLEM
+    if problem.exists():  # A list file that cannot be read is not read better by another start.
+        raise RuntimeError(problem.read_text("utf-8"))
+    try:
+        report: str = config["work"](config["device"], _has_begun(config["folder"]))
+    except LockedError:  # A process that is being replaced may hold the folder for a moment.
+        raise
+    except ValueError as error:
+        with whole_file(problem) as partial:
+            partial.write_text(str(error), "utf-8")
+        raise
     return report
 
 
-def _failure(error: Exception) -> Exception:
-    """Find the error that made a run fail, the first process's if several failed."""
-    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
-    for _, found in sorted(failures.items()):
-        for cause in (found, getattr(found, "cause", None), found.__cause__):
-            if isinstance(cause, ValueError):
-                return ValueError(first_line(cause))
+def _failure(folder: Path, error: Exception) -> Exception:
+    """Find the problem that a process met, or else say how the run failed."""
+    problem = folder / _FOLDER / _PROBLEM
+    if problem.exists():
+        return ValueError(problem.read_text("utf-8"))
     return RayError(f"--ray: the training failed: {first_line(error)}")

@@ -9,7 +9,7 @@ import pytest
 
 from models.cli import main
 from models.distributed.cluster import RayError, RayOptions
-from models.distributed.training import _failure, train_on_ray
+from models.distributed.training import _failure, _work, train_on_ray
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import STATE_FILE
@@ -34,16 +34,34 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
         train_on_ray(nothing, tmp_path, LOCAL, resume=False)
 
 
-def test_the_error_of_the_first_process_is_told_and_others_are_of_the_run() -> None:
-    class GroupError(Exception):
-        worker_failures: dict[int, Exception]
+def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    starts = list[str]()
 
-    failed = GroupError("two failed")
-    failed.worker_failures = {1: RuntimeError("lost its peer"), 0: ValueError("lists.parquet: cannot be read\nat all")}
-    assert str(_failure(failed)) == "lists.parquet: cannot be read"
-    failed.worker_failures = {1: RuntimeError("lost its peer")}
-    assert isinstance(_failure(failed), RayError)
-    assert str(_failure(failed)) == "--ray: the training failed: two failed"
+    def broken(device: str, resume: bool) -> str:
+        starts.append(f"{device} {resume}")
+        raise ValueError("part-3.parquet: cannot be read as Parquet")
+
+    config = {"work": broken, "folder": tmp_path, "device": "cpu"}
+    with pytest.raises(ValueError, match=r"part-3\.parquet"):
+        _work(config)
+    with pytest.raises(RuntimeError, match=r"part-3\.parquet"):
+        _work(config)
+    assert starts == ["cpu False"]
+    told = _failure(tmp_path, RuntimeError("workers failed"))
+    assert isinstance(told, ValueError)
+    assert str(told) == "part-3.parquet: cannot be read as Parquet"
+
+
+def test_a_run_that_failed_otherwise_is_told_as_that(tmp_path: Path) -> None:
+    told = _failure(tmp_path, RuntimeError("workers were lost\nand more"))
+    assert isinstance(told, RayError)
+    assert str(told) == "--ray: the training failed: workers were lost"
+
+
+def test_a_start_after_an_epoch_goes_on(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).touch()
+    config = {"work": lambda device, resume: f"{device} {resume}", "folder": tmp_path, "device": "cpu"}
+    assert _work(config) == "cpu True"
 
 
 def test_an_address_where_nothing_listens_is_named_before_any_list_is_read(
