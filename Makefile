@@ -65,7 +65,7 @@ setup: $(VENV)/.complete ## install everything for development and training into
 $(VENV)/.complete: pyproject.toml constraints.txt
 	$(call make_venv,$(VENV))
 	$(BIN)/$(INSTALL) $(TORCH)
-	$(BIN)/$(INSTALL) --editable '.[$(EXTRA),train,redis,store,load,dev]'
+	$(BIN)/$(INSTALL) --editable '.[$(EXTRA),train,ray,redis,store,load,dev]'
 	@touch $@
 
 # The CUDA libraries stay out: onnxruntime-gpu and PyTorch's CUDA builds each say which ones they need.

@@ -57,11 +57,13 @@ def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_there_is_a_worker_per_gpu_or_core(
     options: RayOptions, found: dict[str, float], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("ray")
     monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: found)
     assert options.size() == expected
 
 
 def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
     monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: {"CPU": 2.0})
     with pytest.raises(RayError, match="no machine of the cluster has a GPU"):
         RayOptions("h:1", workers=1, device="cuda").size()
