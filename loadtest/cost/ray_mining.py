@@ -37,16 +37,17 @@ def main() -> int:
         inputs = _prepare(folder, options.requests * options.tasks)
         inputs += ["--valid-slates", "0", "--shard-size", str(options.requests), "--width", "4", "--threads", "1"]
         began = time.time()
-        runs = {way: _started(folder / way, inputs, more) for way, more in _WAYS.items()}
-        if any(process.wait() for process in runs.values()):
+        on_ray = _started(folder / "ray", inputs, ("--ray", "local", "--workers", "1"))
+        # The cluster takes long to start, and the two are to mine at the same time.
+        while on_ray.poll() is None and not shard_path(folder / "ray", 0).exists():
+            time.sleep(0.1)
+        here = _started(folder / "here", inputs)
+        if on_ray.wait() or here.wait():
             raise SystemExit("a run failed")
-        times = {way: _written(folder / way, options.tasks) for way in runs}
+        times = {way: _written(folder / way, options.tasks) for way in ("here", "ray")}
     print(f"{made_with(0)}\n{options.requests} requests a task, {options.tasks} tasks")
     _report(times, began)
     return 0
-
-
-_WAYS: Final = {"here": (), "ray": ("--ray", "local", "--workers", "1")}
 
 
 def _prepare(folder: Path, requests: int) -> list[str]:
@@ -59,7 +60,7 @@ def _prepare(folder: Path, requests: int) -> list[str]:
     return ["--data", str(data), "--evaluator", str(run / "checkpoint.pt"), "--slates", str(requests)]
 
 
-def _started(out: Path, inputs: list[str], more: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _started(out: Path, inputs: list[str], more: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
     # Ray's workers give way to other processes, which would make this no comparison.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     return subprocess.Popen([*_COMMAND, *inputs, "--out", str(out), *more], env=environment)
@@ -71,13 +72,15 @@ def _written(folder: Path, tasks: int) -> list[float]:
 
 
 def _report(times: dict[str, list[float]], began: float) -> None:
-    tasks = {way: [b - a for a, b in pairwise(found)] for way, found in times.items()}
     # Only while both mined did they share the machine.
-    end = min(found[-1] for found in times.values())
-    common = {way: [task for task, at in zip(tasks[way], times[way][1:], strict=True) if at <= end] for way in tasks}
-    middle = {way: statistics.median(found) for way, found in common.items()}
-    for way, found in common.items():
-        print(f"{way}: first shard after {times[way][0] - began:.1f} s, then {middle[way]:.2f} s a task ({len(found)})")
+    begin, end = max(found[0] for found in times.values()), min(found[-1] for found in times.values())
+    middle = {}
+    for way, found in times.items():
+        tasks = [b - a for a, b in pairwise(found) if begin <= b and a < end]
+        if not tasks:
+            raise SystemExit("the runs did not mine at the same time; ask for more --tasks")
+        middle[way] = statistics.median(tasks)
+        print(f"{way}: first shard after {found[0] - began:.1f} s, then {middle[way]:.2f} s a task ({len(tasks)})")
     print(f"Ray's overhead a task: {100 * (middle['ray'] / middle['here'] - 1):+.1f}%")
 
 
