@@ -78,9 +78,9 @@ lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
 	$(LOCK_VENV)/bin/pip install --quiet 'uv>=0.9,<1'
 	mkdir -p build
 	echo '$(TORCH)' | sed 's/+.*//' | $(LOCK_VENV)/bin/uv pip compile - pyproject.toml --quiet --upgrade \
-		--universal --fork-strategy fewest --python-version 3.11 --extra cpu --extra gpu --extra train --extra redis --extra otel --extra store --extra load --extra dev \
+		--universal --fork-strategy fewest --python-version 3.11 --extra cpu --extra gpu --extra train --extra ray --extra redis --extra otel --extra store --extra load --extra dev \
 		--no-header --no-annotate --output-file build/constraints.txt
-	echo '# Exact versions of what the extras cpu, gpu, train, redis, otel, store, load and dev install; `make lock` renews them.' > constraints.txt
+	echo '# Exact versions of what the extras cpu, gpu, train, ray, redis, otel, store, load and dev install; `make lock` renews them.' > constraints.txt
 	grep -vE '^(nvidia|cuda|triton)\b' build/constraints.txt >> constraints.txt
 
 $(DEMO_VENV)/.complete: pyproject.toml constraints.txt

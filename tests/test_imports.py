@@ -57,6 +57,7 @@ FLOORS = {
         "planners.search",
         "mining judging",
         "training",
+        "distributed",
         "baselines reporting reranking",
         "baselines.evaluators baselines.generators baselines.scorers baselines.selection",
         "evaluation",

@@ -11,10 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import torch
+
 from models.data.reading.stores import source_digest
+from models.distributed.cluster import RayOptions, add_ray_options, connected
+from models.distributed.mining import RayFill
 from models.files import file_digest
-from models.mining.mine import LocalSearch, MiningOptions, check_fields, chosen_lists, mine
-from models.mining.shards import MANIFEST_FILE
+from models.mining.mine import Fill, check_fields, chosen_lists, mine
+from models.mining.miner import LocalSearch, MiningOptions
+from models.mining.shards import MANIFEST_FILE, MinedManifest
 from models.nets.checkpoint import load_checkpoint
 from models.options import LIST_FILE, Weights, add_device_options, check_at_least, parse_weights, use_threads
 from models.training.value import choose_device
@@ -44,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "requests per file (default: %(default)s)"
     add("--shard-size", type=int, default=defaults.shard_size, metavar="N", help=text)
     add_device_options(parser)
+    add_ray_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,19 +57,31 @@ def run(arguments: argparse.Namespace) -> int:
     check_at_least(arguments, slates=1, valid_slates=0)
     use_threads(arguments)
     options = MiningOptions(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(MiningOptions)})
+    ray = RayOptions.of(arguments)
+    if ray is None:
+        manifest = _mine(arguments, options, choose_device(arguments.device))
+    else:
+        with connected(ray):
+            manifest = _mine(arguments, options, torch.device("cpu"), RayFill(arguments.evaluator, ray))
+    print(f"{manifest.requests} requests in {manifest.shards} shards\n\n{arguments.out / MANIFEST_FILE}")
+    return 0
+
+
+def _mine(
+    arguments: argparse.Namespace, options: MiningOptions, device: torch.device, fill: Fill | None = None
+) -> MinedManifest:
     checkpoint = load_checkpoint(arguments.evaluator)
     lists = chosen_lists(arguments.data, arguments.slates, arguments.valid_slates, arguments.seed)
     check_fields(checkpoint.spec, lists)
-    manifest = mine(
+    return mine(
         checkpoint,
         lists.slates(checkpoint.spec, checkpoint.config.list_length, arguments.out),
         arguments.out,
         options=options,
-        device=choose_device(arguments.device),
+        device=device,
         source={"data": _named(arguments.data, source_digest), "evaluator": _named(arguments.evaluator, file_digest)},
+        fill=fill,
     )
-    print(f"{manifest.requests} requests in {manifest.shards} shards\n\n{arguments.out / MANIFEST_FILE}")
-    return 0
 
 
 def _objectives(text: str) -> Weights | None:

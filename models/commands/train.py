@@ -6,12 +6,17 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
+
+import torch
 
 from models.checking.check import survey_file
 from models.checking.report import short_text
 from models.commands.fields import add_field_options, field_choices
+from models.distributed.cluster import RayOptions, add_ray_options, connected
+from models.distributed.training import train_on_ray
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
@@ -21,6 +26,7 @@ from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, GENERATOR_OPT
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
 from models.training.loop import TrainOptions
+from models.training.processes import Processes, own_device, torchrun_group
 from models.training.report import training_report
 from models.training.value import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
 from models.training.value_choice import MIX, ValueOptions
@@ -63,11 +69,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, write the run folder, print the report."""
     check_at_least(arguments, dim=1, layers=1, heads=1, list_length=1, field_dim=1)
-    use_threads(arguments)
-    train: Callable[[argparse.Namespace], str] = arguments.train
-    print(train(arguments))
-    print(f"\n{arguments.out / CHECKPOINT_FILE}\n{arguments.out / METRICS_FILE}")
+    check: Callable[[argparse.Namespace], None] = arguments.check
+    ray = RayOptions.of(arguments)
+    if ray is not None:
+        # A cluster that is not there is told before a large file is read.
+        with connected(ray):
+            check(arguments)
+            report = train_on_ray(partial(_train, _absolute(arguments)), arguments.out, ray, resume=arguments.resume)
+    else:
+        with torchrun_group(choose_device(arguments.device)):
+            if not Processes.here().writes:
+                _train(arguments, arguments.device, arguments.resume)
+                return 0
+            check(arguments)
+            report = _train(arguments, arguments.device, arguments.resume)
+    print(f"{report}\n\n{arguments.out / CHECKPOINT_FILE}\n{arguments.out / METRICS_FILE}")
     return 0
+
+
+def _train(arguments: argparse.Namespace, device: str, resume: bool) -> str:
+    """Train in this process, which may be one of several, and return the report."""
+    use_threads(arguments)
+    train: Callable[[argparse.Namespace, torch.device, bool], str] = arguments.train
+    return train(arguments, own_device(choose_device(device)), resume)
+
+
+def _absolute(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Make paths mean the same in processes that began in another folder."""
+    paths = {name: path.resolve() for name, path in vars(arguments).items() if isinstance(path, Path)}
+    data = Path(arguments.data)
+    return argparse.Namespace(**{**vars(arguments), **paths, **({"data": data.resolve()} if data.exists() else {})})
 
 
 def _add_value_model(families: Any, name: str, text: str, config: ValueConfig, options: TrainOptions) -> None:
@@ -79,7 +110,7 @@ def _add_value_model(families: Any, name: str, text: str, config: ValueConfig, o
     _add_parts(sizes, config)
     _add_fields(parser.add_argument_group("training"), dataclasses.asdict(options), _OPTION_HELP)
     _add_choice(parser.add_argument_group("choice on held-out lists"))
-    parser.set_defaults(train=_train_value_model, input_block=config.input_block)
+    parser.set_defaults(check=_check_value_model, train=_train_value_model, input_block=config.input_block)
 
 
 def _add_parts(group: argparse._ArgumentGroup, config: ValueConfig) -> None:
@@ -128,44 +159,69 @@ def _add_generator(families: Any) -> None:
     add("--no-hard-labels", dest="hard", action="store_false", help="do not imitate the mined sequences")
     add("--no-weighting", dest="weighting", action="store_false", help="weigh all sequences of a request alike")
     _add_fields(parser.add_argument_group("training"), dataclasses.asdict(GENERATOR_OPTIONS), _OPTION_HELP)
-    parser.set_defaults(train=_train_generator)
+    parser.set_defaults(check=_check_generator, train=_train_generator)
 
 
-def _train_value_model(arguments: argparse.Namespace) -> str:
+def _check_value_model(arguments: argparse.Namespace) -> None:
+    """Check the options, then the list file, before anything is written."""
     check_loss(arguments.head, arguments.loss)
-    config = ValueConfig(**_taken(arguments, (*_SIZES_HELP, "input_block", "head", "context", "affinity", "states")))
-    fields = field_choices(arguments)
+    _value_config(arguments), _options(arguments), _value_options(arguments)
     # The check comes before anything is written; training reads no embedding, so the check need not either.
-    print(short_text(arguments.data, survey_file(arguments.data, fields, embeddings=False)), flush=True)
+    text = short_text(arguments.data, survey_file(arguments.data, field_choices(arguments), embeddings=False))
+    print(text, flush=True)
+
+
+def _train_value_model(arguments: argparse.Namespace, device: torch.device, resume: bool) -> str:
     checkpoint = train_value_model(
         arguments.data,
         arguments.out,
         family=arguments.family,
-        config=config,
-        options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
-        device=choose_device(arguments.device),
-        value_options=ValueOptions(**_taken(arguments, _CHOICE)),
-        fields=fields,
-        resume=arguments.resume,
+        config=_value_config(arguments),
+        options=_options(arguments),
+        device=device,
+        value_options=_value_options(arguments),
+        fields=field_choices(arguments),
+        resume=resume,
     )
     return training_report(checkpoint.provenance)
 
 
-def _train_generator(arguments: argparse.Namespace) -> str:
+def _value_config(arguments: argparse.Namespace) -> ValueConfig:
+    names = (*_SIZES_HELP, "input_block", "head", "context", "affinity", "states")
+    return ValueConfig(**_taken(arguments, names))
+
+
+def _value_options(arguments: argparse.Namespace) -> ValueOptions:
+    return ValueOptions(**_taken(arguments, _CHOICE))
+
+
+def _options(arguments: argparse.Namespace) -> TrainOptions:
+    return TrainOptions(**_taken(arguments, _OPTION_HELP))
+
+
+def _distill_options(arguments: argparse.Namespace) -> DistillOptions:
+    return DistillOptions(**_taken(arguments, ("hard", "alpha", "weighting")))
+
+
+def _check_generator(arguments: argparse.Namespace) -> None:
     temperature = arguments.weight_temperature
     if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"--weight-temperature: must be positive, not {temperature}")
+    _options(arguments), _distill_options(arguments)
+
+
+def _train_generator(arguments: argparse.Namespace, device: torch.device, resume: bool) -> str:
     checkpoint = train_generator(
         arguments.data,
         arguments.mined,
         arguments.evaluator,
         arguments.out,
         sizes=_taken(arguments, _GENERATOR_HELP),
-        distill=DistillOptions(**_taken(arguments, ("hard", "alpha", "weighting"))),
-        weight_temperature=temperature,
-        options=TrainOptions(**_taken(arguments, _OPTION_HELP)),
-        device=choose_device(arguments.device),
-        resume=arguments.resume,
+        distill=_distill_options(arguments),
+        weight_temperature=arguments.weight_temperature,
+        options=_options(arguments),
+        device=device,
+        resume=resume,
     )
     metrics = checkpoint.provenance["metrics"]
     return f"best epoch {metrics['best_epoch']}, validation loss {metrics['valid_loss']:.4f}"
@@ -191,6 +247,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder, for example runs/first")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, options unchanged")
     add_device_options(parser)
+    add_ray_options(parser)
 
 
 def _add_fields(group: argparse._ArgumentGroup, defaults: Mapping[str, Any], texts: Mapping[str, str]) -> None:

@@ -226,10 +226,10 @@ class DiskBatch(Batch):
 
 
 def batches(data: Batch, size: int = 1024, order: Ints | None = None) -> Iterator[Batch]:
-    """Cut `data` into batches of at most `size` lists, in `order` if given."""
-    count = len(data["lengths"])
-    rows = torch.from_numpy(np.arange(count) if order is None else order).to(data["lengths"].device)
-    for start in range(0, count, size):
+    """Cut `data` into batches of at most `size` lists; with `order`, of its lists alone."""
+    chosen_rows = np.arange(len(data["lengths"])) if order is None else order
+    rows = torch.from_numpy(chosen_rows).to(data["lengths"].device)
+    for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         yield data.rows(chosen) if isinstance(data, DiskBatch) else {n: values[chosen] for n, values in data.items()}
 

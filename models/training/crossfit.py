@@ -21,6 +21,7 @@ from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
 from models.nets.value import ListValueModel
 from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
+from models.training.processes import Processes
 from models.training.value_fit import Setup
 
 FOLDS: Final = 5
@@ -86,7 +87,8 @@ def _fit_fold(train: ListArrays, setup: Setup, folder: Path) -> _Fold:
 
     fitted = setup.fit(train, None, folder, until=setup.options.epochs, on_epoch=keep)
     payload = {"identity": identity, "start": [list(row) for row in fitted.start], "epochs": epochs}
-    save_payload(path, _KIND, payload)
+    if Processes.here().writes:
+        save_payload(path, _KIND, payload)
     return _Fold(fitted.start, epochs)
 
 

@@ -21,6 +21,7 @@ from models.nets.checkpoint import Checkpoint, GeneratorCheckpoint, load_checkpo
 from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
+from models.training.processes import Processes
 from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin
 
 FAMILY: Final = "degre"
@@ -78,8 +79,9 @@ def train_generator(
     }
     objectives = dict(zip(OBJECTIVES, train.objective_weights.mean(axis=0).tolist(), strict=True))
     checkpoint = GeneratorCheckpoint(generator.cpu().eval(), teacher.model, teacher.units, objectives, provenance)
-    write_json(folder / METRICS_FILE, metrics)
-    save_generator(folder / CHECKPOINT_FILE, checkpoint)
+    if Processes.here().writes:
+        write_json(folder / METRICS_FILE, metrics)
+        save_generator(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
 
 

@@ -1,7 +1,8 @@
 """Train any model in one loop: AdamW, warm-up and cosine, early stopping, resume.
 
 After each epoch one file holds all that is needed to go on, and resuming gives the same weights as an uninterrupted
-run: shuffling and dropout are seeded per epoch. The caller gives the loss.
+run: shuffling and dropout are seeded per epoch. The caller gives the loss. Where a process group is set up, its
+processes share every batch (`processes.py`), and the first one writes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,9 +22,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.contract.arrays import Ints
 from models.data.batches import Batch, batches, epoch_order
 from models.files import whole_file
+from models.locks import only_one
 from models.nets.checkpoint import CheckpointError, load_payload, save_payload
+from models.training.processes import Processes
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -111,27 +116,35 @@ def fit(
     schedule and keeps the last one's weights.
 
     `identity` names the model and the data. Raises `ValueError` if the loss stops being finite, if `folder` holds a run
-    and `resume` is False, or if it holds none, or one of other identity or options, and `resume` is True.
+    and `resume` is False, or if it holds none, or one of other identity or options, and `resume` is True;
+    `locks.LockedError` if another training works in `folder`; `ProcessesDifferError` if the processes that share the
+    training were given different ones.
     """
     identity = {**identity, **texts(options)}
     if (valid is None) == (until is None):
         raise ValueError("either validation lists or a number of epochs must say when to stop")
+    group = Processes.here()
+    group.agree(identity)
     model.to(device)
     optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
-    progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
-    held_out = None if valid is None else valid.tensors(device)
-    run = _Run(model, optimizer, loss, train.tensors(device), held_out, options)
-    # The first weights compete as epoch 0; in a resumed run they have done so.
-    if not progress.best_weights:
-        _compete(run, progress, _valid_loss(run))
-    last = options.epochs if until is None else min(until, options.epochs)
     gpus = [device] if device.type == "cuda" else []
-    with _bar(options, run.steps, progress.epoch) as bar, torch.random.fork_rng(gpus):  # the caller's randomness stays
-        while progress.epoch < last and progress.epoch - progress.best_epoch < options.patience:
-            _advance(run, progress, bar)
-            _save(folder, run, identity, progress)
-            if on_epoch is not None:
-                on_epoch(progress)
+    # Of several processes the first one alone holds the folder. The caller's randomness stays as it is.
+    with only_one(folder) if group.writes else nullcontext(), torch.random.fork_rng(gpus):
+        progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
+        held_out = None if valid is None else valid.tensors(device)
+        shared = group.wrap(model)
+        run = _Run(model, shared, optimizer, loss, train.tensors(device), held_out, options, group)
+        # The first weights compete as epoch 0; in a resumed run they have done so.
+        if not progress.best_weights:
+            _compete(run, progress, _valid_loss(run))
+        last = options.epochs if until is None else min(until, options.epochs)
+        with _bar(run, progress.epoch) as bar:
+            while progress.epoch < last and progress.epoch - progress.best_epoch < options.patience:
+                _advance(run, progress, bar)
+                if group.writes:
+                    _save(folder, run, identity, progress)
+                if on_epoch is not None:
+                    on_epoch(progress)
     model.load_state_dict(progress.best_weights)
     return progress
 
@@ -146,12 +159,16 @@ def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
 
 def mean_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int) -> float:
     """Compute the mean loss per list, without dropout."""
+    return _summed_loss(model, data, loss, batch_size) / len(data["lengths"])
+
+
+def _summed_loss(model: nn.Module, data: Batch, loss: Loss, batch_size: int, rows: Ints | None = None) -> float:
     model.eval()
     total = 0.0
     with torch.inference_mode():
-        for batch in batches(data, batch_size):
+        for batch in batches(data, batch_size, rows):
             total += float(loss(model, batch)) * len(batch["lengths"])
-    return total / len(data["lengths"])
+    return total
 
 
 def check_identity(path: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -168,14 +185,19 @@ def texts(options: DataclassInstance) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Hold the parts of a run that stay the same from epoch to epoch."""
+    """Hold the parts of a run that stay the same from epoch to epoch.
+
+    `shared` is the model as all processes of the `group` train it.
+    """
 
     model: nn.Module
+    shared: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Loss
     train: Batch
     valid: Batch | None
     options: TrainOptions
+    group: Processes
 
     @property
     def steps(self) -> int:
@@ -205,8 +227,12 @@ def _advance(run: _Run, progress: Progress, bar: tqdm[Any]) -> None:
 
 
 def _valid_loss(run: _Run) -> float:
-    """Compute the mean loss on the validation lists; NaN without any."""
-    return math.nan if run.valid is None else mean_loss(run.model, run.valid, run.loss, run.options.batch_size)
+    """Compute the mean loss on the validation lists, shared by batches; NaN without any."""
+    if run.valid is None:
+        return math.nan
+    size, count = run.options.batch_size, len(run.valid["lengths"])
+    own = run.group.batches(count, size)
+    return run.group.sum(_summed_loss(run.model, run.valid, run.loss, size, own)) / count
 
 
 def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
@@ -217,24 +243,33 @@ def _compete(run: _Run, progress: Progress, valid_loss: float) -> None:
 
 
 def _train_epoch(run: _Run, epoch: int, bar: tqdm[Any]) -> float:
-    options, count = run.options, len(run.train["lengths"])
-    # Seeded per epoch, so that a resumed run draws the same dropout masks.
-    torch.manual_seed(int(np.random.SeedSequence([options.seed, epoch]).generate_state(1)[0]))
+    options = run.options
+    # Seeded per epoch, so that a resumed run draws the same dropout masks; every process draws its own.
+    torch.manual_seed(int(np.random.SeedSequence(run.group.seeds(options.seed, epoch)).generate_state(1)[0]))
     run.model.train()
     total = torch.zeros((), dtype=torch.float64, device=run.train["lengths"].device)
-    order = epoch_order(count, seed=options.seed, epoch=epoch)
-    for i, batch in enumerate(batches(run.train, options.batch_size, order)):
+    for i, (batch, weight) in enumerate(_shares(run, epoch)):
         rate = learning_rate(epoch * run.steps + i, options.epochs * run.steps, options)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        value = run.loss(run.model, batch)
+        value = run.loss(run.shared, batch)
         run.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        (value if weight == 1 else weight * value).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(run.model.parameters(), options.clip_norm)
         run.optimizer.step()
-        total += value.detach() * len(batch["lengths"])
+        total += value.detach() * len(batch["lengths"]) if weight else 0
         bar.update()
-    return float(total) / count
+    return run.group.sum(float(total)) / len(run.train["lengths"])
+
+
+def _shares(run: _Run, epoch: int) -> Iterator[tuple[Batch, float]]:
+    """Cut this process's share of every batch of an epoch, with its loss's weight."""
+    count, size = len(run.train["lengths"]), run.options.batch_size
+    order = epoch_order(count, seed=run.options.seed, epoch=epoch)
+    for start in range(0, count, size):
+        own, weight = run.group.share(order[start : start + size])
+        for batch in batches(run.train, len(own), own):
+            yield batch, weight
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -268,5 +303,6 @@ def _save(folder: Path, run: _Run, identity: Mapping[str, str], progress: Progre
         partial.write_text("".join(json.dumps(row) + "\n" for row in progress.history), "utf-8")
 
 
-def _bar(options: TrainOptions, steps: int, done: int) -> tqdm[Any]:
-    return tqdm(total=options.epochs * steps, initial=done * steps, desc="train", unit="batch", disable=None)
+def _bar(run: _Run, done: int) -> tqdm[Any]:
+    total, hidden = run.options.epochs * run.steps, None if run.group.writes else True
+    return tqdm(total=total, initial=done * run.steps, desc="train", unit="batch", disable=hidden)

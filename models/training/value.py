@@ -29,6 +29,7 @@ from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
+from models.training.processes import Processes
 from models.training.value_choice import Trained, ValueOptions, learnt_splits, train_on
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -69,8 +70,9 @@ def train_value_model(
         **_told(metrics, trained.model.config),
     }
     checkpoint = Checkpoint(trained.model.cpu().eval(), metrics["units"], provenance)
-    write_json(folder / METRICS_FILE, metrics)
-    save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
+    if Processes.here().writes:
+        write_json(folder / METRICS_FILE, metrics)
+        save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
 
 
@@ -126,14 +128,15 @@ def _learning_curve(
 
     Only the model that is kept can be resumed: the shares' folders are written anew.
     """
-    points = []
+    points, processes = [], Processes.here()
     for share in sorted(chosen.curve):
         fewer = splits.share(share, _LEARNT, seed)
         lists = sum(fewer.counts[name] for name in _LEARNT)
         own = replace(chosen, folds=chosen.folds and min(chosen.folds, lists))
         point = folder / f"share-{share:g}"
-        if point.exists():
+        if processes.writes and point.exists():
             shutil.rmtree(point)
+        processes.wait()
         trained = train(fewer, _spec_of(fewer, own, fields), point, chosen=own)
         points.append(
             {

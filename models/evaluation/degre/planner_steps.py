@@ -23,7 +23,8 @@ from models.evaluation.degre.judges import EVALUATOR, features
 from models.evaluation.degre.workspace import DATA, LISTS_FILE, Workspace, chunks, planner_step, save_array, value_step
 from models.evaluation.steps import ExperimentStep
 from models.mining.join import join_mined
-from models.mining.mine import MiningOptions, mine
+from models.mining.mine import mine
+from models.mining.miner import MiningOptions
 from models.mining.shards import MinedArrays
 from models.nets.generator import PointerGenerator
 from models.planners.worth import CLICKS_ONLY, Worth

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from models.evaluation.degre.judges import EVALUATOR
 from models.evaluation.degre.profile import Profile
 from models.evaluation.degre.value_accuracy import VALUE_ROWS as GRID_MODELS
-from models.mining.mine import LocalSearch
+from models.mining.miner import LocalSearch
 from models.training.distill import DistillOptions
 
 RowFamily = Literal["reference", "search", "baseline", "degre", "ablation", "sweep", "grid"]

@@ -14,7 +14,8 @@ from models.data.list_writer import write_lists
 from models.data.records import ListRecord
 from models.data.slates import SlateArrays, encode_slates
 from models.mining.join import join_mined
-from models.mining.mine import MiningOptions, mine
+from models.mining.mine import mine
+from models.mining.miner import MiningOptions
 from models.mining.shards import MinedArrays, MinedManifest
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from models.contract.spec import OBJECTIVES
-from models.mining.mine import MiningOptions, draw_weights
+from models.mining.mine import draw_weights
+from models.mining.miner import MiningOptions
 from models.mining.shards import MinedArrays, sequence_weights
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Triple, Worth
@@ -153,7 +154,7 @@ def test_tensors_are_what_training_cuts_into_batches(tmp_path: Path) -> None:
 
 def test_shard_size_and_batching_do_not_change_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mined(tmp_path / "whole", shard_size=100)
-    monkeypatch.setattr("models.mining.mine._EXPANSIONS", 1)
+    monkeypatch.setattr("models.mining.miner._EXPANSIONS", 1)
     single = mined(tmp_path / "single", shard_size=2)
     assert single.sequences.tolist() == whole.sequences.tolist()
     assert single.soft == pytest.approx(whole.soft, abs=1e-5)

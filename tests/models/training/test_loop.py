@@ -11,6 +11,7 @@ import torch
 from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays, encode_lists
 from models.data.fit_spec import fit_spec
+from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
 from models.training.loop import LOG_FILE, STATE_FILE, Progress, TrainOptions, fit, learning_rate
@@ -83,6 +84,12 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     assert resumed.best_epoch == whole.best_epoch
     for name, weights in whole.best_weights.items():
         assert torch.equal(weights, resumed.best_weights[name]), name
+
+
+def test_a_folder_that_is_being_trained_in_is_left_alone(tmp_path: Path) -> None:
+    with only_one(tmp_path), pytest.raises(LockedError, match="another process"):
+        train(tmp_path, TrainOptions(epochs=1, batch_size=16))
+    assert not (tmp_path / STATE_FILE).exists()
 
 
 def test_the_loss_falls_and_the_log_has_a_line_per_epoch(tmp_path: Path) -> None:

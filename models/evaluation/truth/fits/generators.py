@@ -21,7 +21,8 @@ from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.method import Fit, FitContext
 from models.evaluation.truth.profile import Profile
 from models.mining.join import join_mined
-from models.mining.mine import LocalSearch, MiningOptions, mine
+from models.mining.mine import mine
+from models.mining.miner import LocalSearch, MiningOptions
 from models.mining.shards import MinedArrays
 from models.nets.checkpoint import (
     Checkpoint,

@@ -1,0 +1,1 @@
+"""Mine and train on a Ray cluster; Ray is imported only if asked for."""

@@ -1,0 +1,176 @@
+"""Connect to a Ray cluster, or start one on this machine.
+
+Whoever can reach the ports of a Ray cluster without its token runs code there (docs/training.md). A cluster of this
+machine therefore listens on the loopback address only, under a token made for the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from models.options import check_at_least
+
+LOCAL: Final = "local"
+_AUTO: Final = "auto"
+_OBJECTS: Final = 256 << 20
+"""Bytes of a local cluster's object store: only numbers of shards and names of files pass through it."""
+_CONNECTING: Final = 3.0
+_ANSWERING: Final = 25.0
+"""Seconds that a port has to accept, and a cluster behind it to answer."""
+
+
+class RayError(ValueError):
+    """Report a cluster that cannot be used, or a run that failed there."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Choose a cluster: ``local``, ``auto`` (the one that this machine is part of) or ``HOST:PORT``.
+
+    `workers` processes work there, None for one per GPU or core. Each has `threads` CPU threads and, by `device`, a
+    GPU: ``cuda``, ``cpu``, or ``auto``, a GPU if the cluster has any.
+    """
+
+    address: str
+    workers: int | None = None
+    threads: int = 1
+    device: str = "auto"
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> RayOptions | None:
+        """Read the options of the command line; None without ``--ray``.
+
+        Whether to use GPUs is asked of the machines where the work is done, unless ``--device`` says. Raises
+        `ValueError`.
+        """
+        check_at_least(arguments, workers=1)
+        if arguments.ray is None:
+            if arguments.workers is not None:
+                raise ValueError("--workers: needs --ray")
+            return None
+        return cls(arguments.ray, arguments.workers, arguments.threads or 1, arguments.device)
+
+    def gpu(self) -> bool:
+        """Tell whether the workers of the cluster at hand have a GPU each."""
+        return self.device == "cuda" or (self.device == "auto" and _resources("GPU") > 0)
+
+    def size(self) -> int:
+        """Count the workers to run on the cluster. Raises `RayError` without room for any."""
+        room = _resources("GPU") if self.gpu() else _resources("CPU") // self.threads
+        if not room:
+            wanted = "a GPU" if self.gpu() else f"{self.threads} CPUs"
+            raise RayError(f"--ray: {self.address}: no machine of the cluster has {wanted}")
+        return room if self.workers is None else self.workers
+
+
+def _resources(kind: str) -> int:
+    return int(load_ray("ray").cluster_resources().get(kind, 0))
+
+
+def add_ray_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ray`` and ``--workers``."""
+    add = parser.add_argument
+    text = "run on a Ray cluster: local (this machine), auto (the one this machine is part of) or HOST:PORT"
+    add("--ray", metavar="ADDRESS", help=text)
+    add("--workers", type=int, metavar="N", help="processes on the cluster (default: one per GPU or core)")
+
+
+def load_ray(module: str) -> Any:
+    """Import a module of Ray. Raises `RayError` naming the extra that has it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise RayError(f"--ray: needs {error.name!r}; pip install 'listwright[train,ray]'") from error
+
+
+@contextmanager
+def connected(options: RayOptions) -> Iterator[None]:
+    """Connect to a cluster while the block runs; end one of this machine.
+
+    Raises `RayError` within half a minute if there is none at the address.
+    """
+    # Told before Ray is loaded, which reads its environment then. No figures of use are sent to Ray's makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    if options.address == LOCAL:
+        _secure()
+    ray = load_ray("ray")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if options.address == LOCAL:
+        _start(ray, options, quiet)
+    else:
+        _join(ray, options.address, quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _secure() -> None:
+    """Let the local cluster ask for a token, and its processes talk over loopback."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if sys.platform == "linux":  # where the loopback interface has this name
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+
+
+def _start(ray: Any, options: RayOptions, quiet: dict[str, Any]) -> None:
+    cpus = None if options.workers is None else options.workers * options.threads
+    try:
+        ray.init(
+            address=LOCAL,
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECTS,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    except Exception as error:  # Ray has errors of its own, which differ from version to version.
+        raise RayError(f"--ray: local: no cluster could be started: {first_line(error)}") from error
+
+
+def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    place = os.environ.get("RAY_ADDRESS", _AUTO) if address == _AUTO else address
+    if place != _AUTO:
+        _require_cluster(place)
+    try:
+        ray.init(address=place, **quiet)
+    except Exception as error:
+        raise RayError(f"--ray: there is no Ray cluster at {place}: {first_line(error)}") from error
+
+
+def _require_cluster(place: str) -> None:
+    """Ask whether a cluster answers, since connecting to none takes Ray minutes."""
+    host, colon, port = place.rpartition(":")
+    if "://" in place or not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise RayError(f"--ray: must be local, auto or HOST:PORT of a cluster's head, not {place!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECTING).close()
+    except OSError as error:
+        raise RayError(f"--ray: there is no Ray cluster at {place}: {error.strerror or error}") from error
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", place]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERING, check=False)
+    except subprocess.TimeoutExpired:
+        raise RayError(f"--ray: {place} accepts connections, but does not answer as a Ray cluster") from None
+    if asked.returncode:
+        lines = asked.stderr.strip().splitlines() or ["no reason given"]
+        raise RayError(f"--ray: there is no Ray cluster at {place} for us: {lines[-1]}")
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

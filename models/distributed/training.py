@@ -1,0 +1,102 @@
+"""Train on a Ray cluster: Ray Train starts the processes, which share every batch (`training.processes`).
+
+All of them read the list file and the run folder, so these must be ones that all machines see. When a process is lost,
+Ray Train starts all of them again, and they go on after the last epoch that was finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
+from models.files import whole_file
+from models.locks import LockedError, only_one
+from models.nets.checkpoint import CheckpointError
+from models.training.loop import STATE_FILE
+
+_LOSSES: Final = 5
+"""How often processes may be lost before the run fails."""
+_FOLDER: Final = ".ray"
+_PROBLEM: Final = "problem.txt"
+"""What is wrong with the input, as the process that met it says."""
+
+Work = Callable[[str, bool], str]
+"""Train in this process on a device, ``cpu`` or ``cuda``, from the start or going on; return the report."""
+
+
+def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool) -> str:
+    """Let the processes of a cluster `work` on a run, and return its report.
+
+    The report is that of the first process; this one must be connected to the cluster. `work` must be picklable, and
+    paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if another works in `folder`, and
+    `RayError` if too many processes were lost.
+    """
+    _check_folder(folder, resume)
+    with only_one(folder / _FOLDER):
+        try:
+            return _fit(work, folder.resolve(), options)
+        finally:
+            shutil.rmtree(folder / _FOLDER, ignore_errors=True)
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    """Check once what every start of the processes would find otherwise."""
+    if _has_begun(folder) and not resume:
+        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
+    if resume and not _has_begun(folder):
+        raise CheckpointError(f"{folder}: holds no run to resume")
+
+
+def _has_begun(folder: Path) -> bool:
+    return (folder / STATE_FILE).exists() or any(folder.glob("fold-*"))
+
+
+def _fit(work: Work, folder: Path, options: RayOptions) -> str:
+    train, torch_trainer = load_ray("ray.train"), load_ray("ray.train.torch")
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    gpu = options.gpu()
+    trainer = torch_trainer.TorchTrainer(
+        _work,
+        train_loop_config={"work": work, "folder": folder, "device": "cuda" if gpu else "cpu"},
+        torch_config=torch_trainer.TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=train.ScalingConfig(
+            num_workers=options.size(), use_gpu=gpu, resources_per_worker={"CPU": options.threads, "GPU": int(gpu)}
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=str(folder / _FOLDER),
+            failure_config=train.FailureConfig(max_failures=_LOSSES),
+        ),
+    )
+    try:
+        return str(trainer.fit().return_value)
+    except Exception as error:
+        raise _failure(folder, error) from error
+
+
+def _work(config: dict[str, Any]) -> str:
+    """Work in one process, going on if an earlier start of it finished an epoch."""
+    problem: Path = config["folder"] / _FOLDER / _PROBLEM
+    if problem.exists():  # A list file that cannot be read is not read better by another start.
+        raise RuntimeError(problem.read_text("utf-8"))
+    try:
+        report: str = config["work"](config["device"], _has_begun(config["folder"]))
+    except LockedError:  # A process that is being replaced may hold the folder for a moment.
+        raise
+    except ValueError as error:
+        with whole_file(problem) as partial:
+            partial.write_text(str(error), "utf-8")
+        raise
+    return report
+
+
+def _failure(folder: Path, error: Exception) -> Exception:
+    """Find the problem that a process met, or else say how the run failed."""
+    problem = folder / _FOLDER / _PROBLEM
+    if problem.exists():
+        return ValueError(problem.read_text("utf-8"))
+    return RayError(f"--ray: the training failed: {first_line(error)}")

@@ -1,0 +1,74 @@
+"""A cluster that is not there is named within seconds, and so is an extra that is not installed."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.cli import main
+from models.distributed import cluster
+from models.distributed.cluster import RayError, RayOptions, connected, load_ray
+
+
+def test_an_address_where_nothing_listens_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pytest.importorskip("ray")
+    status = main(["mine", "--data", "x", "--evaluator", "y", "--out", str(tmp_path), "--ray", f"127.0.0.1:{port}"])
+    assert status == 2
+    assert f"--ray: there is no Ray cluster at 127.0.0.1:{port}: Connection refused" in capsys.readouterr().err
+
+
+def test_a_server_that_is_no_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster, "_ANSWERING", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RayError, match=f"{place} accepts connections, but does not answer as a Ray cluster"):
+            cluster._require_cluster(place)
+
+
+@pytest.mark.parametrize("place", ["head", "head:", ":6379", "head:port", "head:70000", "ray://head:10001"])
+def test_an_address_of_another_form_is_refused(place: str) -> None:
+    with pytest.raises(RayError, match="--ray: must be local, auto or HOST:PORT"):
+        cluster._require_cluster(place)
+
+
+def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayError, match=r"pip install 'listwright\[train,ray\]'"), connected(RayOptions("local")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "expected"),
+    [
+        (RayOptions("local"), {"CPU": 8.0}, 8),
+        (RayOptions("local", threads=3), {"CPU": 8.0}, 2),
+        (RayOptions("local", workers=4), {"CPU": 8.0}, 4),
+        (RayOptions("local"), {"CPU": 8.0, "GPU": 2.0}, 2),
+        (RayOptions("local", device="cpu"), {"CPU": 8.0, "GPU": 2.0}, 8),
+    ],
+)
+def test_there_is_a_worker_per_gpu_or_core(
+    options: RayOptions, found: dict[str, float], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: found)
+    assert options.size() == expected
+
+
+def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(RayError, match="no machine of the cluster has a GPU"):
+        RayOptions("h:1", workers=1, device="cuda").size()
+
+
+def test_workers_without_a_cluster_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["mine", "--data", "x", "--evaluator", "y", "--out", str(tmp_path), "--workers", "2"]) == 2
+    assert "--workers: needs --ray" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""What a training on a cluster says before it starts, and of how it failed."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from models.cli import main
+from models.distributed.cluster import RayError, RayOptions
+from models.distributed.training import _failure, _work, train_on_ray
+from models.locks import LockedError, only_one
+from models.nets.checkpoint import CheckpointError
+from models.training.loop import STATE_FILE
+
+LOCAL = RayOptions("local", workers=2)
+
+
+def nothing(device: str, resume: bool) -> str:
+    raise AssertionError(f"was started on {device}, resumed: {resume}")
+
+
+def test_a_run_that_has_begun_is_only_gone_on_with_when_asked(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no run to resume"):
+        train_on_ray(nothing, tmp_path, LOCAL, resume=True)
+    (tmp_path / STATE_FILE).touch()
+    with pytest.raises(ValueError, match="already holds a run; resume it or choose another folder"):
+        train_on_ray(nothing, tmp_path, LOCAL, resume=False)
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
+    with only_one(tmp_path / ".ray"), pytest.raises(LockedError, match="another process"):
+        train_on_ray(nothing, tmp_path, LOCAL, resume=False)
+
+
+def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    starts = list[str]()
+
+    def broken(device: str, resume: bool) -> str:
+        starts.append(f"{device} {resume}")
+        raise ValueError("part-3.parquet: cannot be read as Parquet")
+
+    config = {"work": broken, "folder": tmp_path, "device": "cpu"}
+    with pytest.raises(ValueError, match=r"part-3\.parquet"):
+        _work(config)
+    with pytest.raises(RuntimeError, match=r"part-3\.parquet"):
+        _work(config)
+    assert starts == ["cpu False"]
+    told = _failure(tmp_path, RuntimeError("workers failed"))
+    assert isinstance(told, ValueError)
+    assert str(told) == "part-3.parquet: cannot be read as Parquet"
+
+
+def test_a_run_that_failed_otherwise_is_told_as_that(tmp_path: Path) -> None:
+    told = _failure(tmp_path, RuntimeError("workers were lost\nand more"))
+    assert isinstance(told, RayError)
+    assert str(told) == "--ray: the training failed: workers were lost"
+
+
+def test_a_start_after_an_epoch_goes_on(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).touch()
+    config = {"work": lambda device, resume: f"{device} {resume}", "folder": tmp_path, "device": "cpu"}
+    assert _work(config) == "cpu True"
+
+
+def test_an_address_where_nothing_listens_is_named_before_any_list_is_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    assert main(["train", "sort-gen", "--data", "nowhere", "--out", str(tmp_path / "run"), "--ray", place]) == 2
+    assert f"there is no Ray cluster at {place}: Connection refused" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
