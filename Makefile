@@ -216,7 +216,7 @@ $(TOOLS_VENV)/.complete: constraints.txt
 wheel: $(TOOLS_VENV)/.complete ## build the wheel and the sdist of the commit in dist/, the same bytes each time
 	$(TOOLS_VENV)/bin/python deploy/supply/release.py $(ARGS)
 
-sbom: setup $(DEMO_VENV)/.complete $(TOOLS_VENV)/.complete ## what serving and all extras install, as CycloneDX, and its licences against the policy
+sbom: setup $(DEMO_VENV)/.complete $(TOOLS_VENV)/.complete ## what serving and development install, as CycloneDX, and its licences against the policy
 	$(TOOLS_VENV)/bin/python deploy/supply/sbom.py $(DEMO_VENV)/bin/python build/sbom/serving.cdx.json
 	$(TOOLS_VENV)/bin/python deploy/supply/sbom.py $(BIN)/python build/sbom/everything.cdx.json
 	$(TOOLS_VENV)/bin/python deploy/supply/licences.py build/sbom/serving.cdx.json --serving --out build/sbom/serving-licences.md
