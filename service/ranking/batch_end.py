@@ -14,7 +14,7 @@ CountBatch = Callable[[RequestOutcome, float], None]
 
 
 class BatchEnd:
-    """Count batches, log them if there is a log, and export those whose trace is sampled."""
+    """Count and log batches, and export those whose trace is sampled."""
 
     def __init__(
         self, count: CountBatch, log: Callable[[BatchRecord], None] | None = None, tracing: Tracing | None = None
@@ -31,7 +31,7 @@ class BatchEnd:
         reason: str | None = None,
         found: Sequence[RequestOutcome] = (),
     ) -> None:
-        """Tell of a batch that has ended like this; `found` are the outcomes of its requests."""
+        """Tell of a batch that has ended; `found` are the outcomes of its requests."""
         seconds = exchange.clock.elapsed
         self._count(outcome, seconds)
         if self._log is not None:
