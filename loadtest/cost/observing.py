@@ -4,8 +4,8 @@ The public app answers requests with the demo's model, and the records of those 
 The last row is the event loop's part of whole requests, from the app's call to its return, as a service is by default.
 The thread's own CPU time is taken, which a busy machine disturbs less than a clock does. *Warm* is one record after the
 other; before a *cold* one, much other memory is read, as there is in a service between two requests. Log lines go to a
-pipe that another process reads; spans go to a queue whose collector is down. ``--before TREE`` measures that checkout too, in turn, each time in a process of its
-own; an observer that it lacks has no row.
+pipe that another process reads; spans go to a queue whose collector is down. ``--before TREE`` measures that checkout
+too, in turn, each time in a process of its own; an observer that it lacks has no row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 import uvloop
 
-from loadtest.cost.refusal import measure, with_request_log
+from loadtest.cost.refusal import measure
 from loadtest.requests.payloads import from_bundle
 from models.contract.manifest import DEMO_BUNDLE
 from models.contract.serving import RERANK_PATH
@@ -63,6 +63,7 @@ CANDIDATES: Final = 100
 _RECORDS, _WARM, _COLD = 64, 6400, 400
 _OTHER_MEMORY: Final = 3_000_000  # Numbers of 8 bytes: more than the caches of one core hold.
 _WHOLE: Final = 600
+_SHARE: Final = 0.01  # The default of --log-requests.
 _QUEUED_SPANS: Final = 1_000_000  # None is dropped, which would be cheaper.
 _NO_COLLECTOR: Final = "http://127.0.0.1:9"
 _BUDGET_SECONDS: Final = 60.0
@@ -73,15 +74,14 @@ Cost = dict[str, dict[str, float]]
 
 
 @contextlib.contextmanager
-def answering(model: Model, **options: Any) -> Iterator[Callable[[], Awaitable[None]]]:
-    """Yield what sends one request to an app with these options."""
+def answering(model: Model, **options: Any) -> Iterator[Callable[[bytes], Awaitable[None]]]:
+    """Yield what sends a body to an app with these options."""
     values: dict[str, Any] = {"bundles": Path(), "budget_ms": _BUDGET_SECONDS * 1e3}
     settings = Settings(**values)
     registry, metrics = Registry(), Metrics(budget_seconds=settings.budget_seconds)
     registry.on_publish(metrics.model_loaded)
     registry.publish(model)
     registry.loaded()
-    source = from_bundle(DEMO_BUNDLE, seed=0)
     with contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=settings,
@@ -90,15 +90,21 @@ def answering(model: Model, **options: Any) -> Iterator[Callable[[], Awaitable[N
             dispatcher=Dispatcher(thread),
             **options,
         )
-        yield lambda: _post(app, json.dumps(source(CANDIDATES)).encode())
+        yield lambda body: _post(app, body)
+
+
+def bodies(count: int) -> list[bytes]:
+    """Make so many requests of the demo."""
+    source = from_bundle(DEMO_BUNDLE, seed=0)
+    return [json.dumps(source(CANDIDATES)).encode() for _ in range(count)]
 
 
 async def records_of(model: Model, count: int) -> list[RequestRecord]:
     """Answer requests in process, and return their records, each with a trace of its own."""
     records: list[RequestRecord] = []
     with answering(model, observers=(records.append,)) as ask:
-        for _ in range(count):
-            await ask()
+        for body in bodies(count):
+            await ask(body)
     assert all(record.outcome == "ok" for record in records), records[0]
     traces = random.Random(0)
     return [replace(record, trace_id=f"{traces.getrandbits(128):032x}") for record in records]
@@ -127,18 +133,24 @@ def observers(model: Model) -> dict[str, Sequence[RequestObserver]]:
         return {**rows, "all, as by default": [metrics.observe]}
 
     def log(share: float) -> RequestObserver:
-        options = RequestLogOptions(
-            share=share, slow_seconds=_BUDGET_SECONDS, batch_slow_seconds=_BUDGET_SECONDS, most_sampled=1_000_000
-        )
-        return RequestLog(options).observe
+        return _request_log(share).observe
 
     return {
         **rows,
         "request log, off": [log(0.0)],
         "request log, sampled out": [log(1e-18)],
         "request log, sampled in": [log(1.0)],
-        "all, as by default": [metrics.observe, log(0.01)],
+        "all, as by default": [metrics.observe, log(_SHARE)],
     }
+
+
+def _request_log(share: float) -> RequestLog:
+    """Make a log of requests that limits no lines of the sample."""
+    return RequestLog(
+        RequestLogOptions(
+            share=share, slow_seconds=_BUDGET_SECONDS, batch_slow_seconds=_BUDGET_SECONDS, most_sampled=1_000_000
+        )
+    )
 
 
 @contextlib.contextmanager
@@ -194,10 +206,11 @@ async def cpu_us() -> Cost:
 async def _whole(model: Model) -> float:
     """Return the CPU time of the event loop for one request, the engine's run not included."""
     times = []
-    with answering(model, **with_request_log()) as ask:
-        for _ in range(_WHOLE):
+    options: dict[str, Any] = {"request_log": _request_log(_SHARE)} if WITH_LOG else {}
+    with answering(model, **options) as ask:
+        for body in bodies(_WHOLE):
             before = time.thread_time()
-            await ask()
+            await ask(body)
             times.append(time.thread_time() - before)
     return statistics.median(times) * 1e6
 

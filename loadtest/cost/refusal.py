@@ -93,7 +93,7 @@ async def cpu_us() -> dict[str, float]:
         metrics = Metrics(budget_seconds=settings.budget_seconds)
         dispatcher = Dispatcher(thread)
         app = create_app(
-            settings=settings, registry=Registry(), metrics=metrics, dispatcher=dispatcher, **with_request_log()
+            settings=settings, registry=Registry(), metrics=metrics, dispatcher=dispatcher, **_request_log()
         )
         app.endpoint.enter({})
         config = Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
@@ -106,11 +106,10 @@ async def cpu_us() -> dict[str, float]:
         return {"warm": _median(connection, transport, _WARM), "cold": _median(connection, transport, _COLD, cold=True)}
 
 
-def with_request_log() -> dict[str, Any]:
+def _request_log() -> dict[str, Any]:
     """Return the argument that gives an app the default log of requests."""
-    if not WITH_LOG:
-        return {}
-    return {"request_log": RequestLog(RequestLogOptions(share=0.01, slow_seconds=1.0, batch_slow_seconds=1.0))}
+    options = RequestLogOptions(share=0.01, slow_seconds=1.0, batch_slow_seconds=1.0)
+    return {"request_log": RequestLog(options)} if WITH_LOG else {}
 
 
 def _median(connection: TimedProtocol, transport: _Transport, count: int, *, cold: bool = False) -> float:
