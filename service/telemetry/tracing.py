@@ -204,9 +204,8 @@ class OtlpTracing:
         trace = facts.trace
         trace_id = int(trace.trace_id, 16)
         context = _context(trace_id, int(trace.span_id, 16))
-        parent = None
-        if trace.parent_id:
-            parent = _context(trace_id, int(trace.parent_id, 16), remote=kind is SpanKind.SERVER)
+        remote = kind is SpanKind.SERVER
+        parent = _context(trace_id, int(trace.parent_id, 16), remote=remote) if trace.parent_id else None
         status = Status(StatusCode.ERROR, record.reason) if record.status in _FAULTS else _FINE
         times = facts.arrival, facts.arrival + record.seconds
         self._send(name, context, parent, times, attributes | _described(record), kind=kind, status=status)
