@@ -52,7 +52,7 @@ from service.status import (
 from service.telemetry.exposition import Scrape
 from service.telemetry.scrape import SCRAPED
 from service.transport.bounds import BoundedApp
-from service.transport.errors import install_error_handlers
+from service.transport.errors import LogRefusal, install_error_handlers
 from service.transport.methods import answer_methods
 
 T = TypeVar("T")
@@ -138,7 +138,13 @@ class AdminApp(FastAPI):
 
 
 def create_admin_app(
-    *, settings: Settings, registry: Registry, loader: Loader, catalogues: Catalogues, access: Access | None = None
+    *,
+    settings: Settings,
+    registry: Registry,
+    loader: Loader,
+    catalogues: Catalogues,
+    access: Access | None = None,
+    log: LogRefusal | None = None,
 ) -> FastAPI:
     """Build the app of a process that serves alone."""
 
@@ -148,7 +154,8 @@ def create_admin_app(
     async def reload(name: str, version: str | None) -> ModelStatus:
         return describe_model(await loader.reload(name, version), registry, catalogues)
 
-    return admin_app(settings, describe, reload, SceneDesk.of(loader), CatalogueDesk.of(loader), access=access)
+    desks = SceneDesk.of(loader), CatalogueDesk.of(loader)
+    return admin_app(settings, describe, reload, *desks, access=access, log=log)
 
 
 def admin_app(
@@ -159,16 +166,17 @@ def admin_app(
     catalogues: CatalogueDesk,
     scrape: Scrape | None = None,
     access: Access | None = None,
+    log: LogRefusal | None = None,
 ) -> FastAPI:
     """Build the app; with `scrape` it shows metrics as well.
 
-    Missing `access` is as the settings say.
+    Missing `access` is as the settings say. `log` hears of missing and wrong keys.
     """
     access = Access.open(settings) if access is None else access
     app = AdminApp(access.admin)
     answer_methods(app)
     app.add_middleware(BoundedApp, settings=settings)
-    install_error_handlers(app)
+    install_error_handlers(app, log)
     if settings.pages:
         app.router.routes.extend(docs_routes())
 

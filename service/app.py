@@ -134,6 +134,8 @@ def create_app(
     keys.on_swap(metrics.keys.swapped)
     keys.on_failure(metrics.access.failed)
     logs = () if request_log is None else (request_log.observe,)
+    batch_logs = () if request_log is None else (request_log.observe_batch,)
+    refusals = None if request_log is None else request_log.refusals
     admission = Admission(admission_options(settings))
     metrics.watch(
         in_flight=lambda: admission.in_flight,
@@ -161,7 +163,7 @@ def create_app(
         refusals=HeadRefusals(
             retry_after_seconds=settings.retry_after_seconds,
             count=metrics.refused,
-            log=None if request_log is None else request_log.refused,
+            log=None if refusals is None else refusals.add,
             observers=observers,
             tracing=tracing,
         ),
@@ -174,17 +176,17 @@ def create_app(
         keys=keys,
         admission=admission,
         reranker=reranker,
-        observer=metrics.batches,
-        on_batch=None if request_log is None else request_log.observe_batch,
-        observers=(metrics.keys.observe, *logs, *observers),
+        batch_observers=(metrics.batches.observe_batch, *batch_logs),
+        observers=(metrics.batches.observe_request, metrics.keys.observe, *logs, *observers),
         tracing=tracing,
     )
-    connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=metrics.head_refused)
+    heads = (metrics.head_refused,) if refusals is None else (metrics.head_refused, refusals.head)
+    connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=heads)
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )
     app = PublicApp(endpoint, batches, settings, connections, keyed=keys.needed)
-    install_error_handlers(app)
+    install_error_handlers(app, None if refusals is None else refusals.add)
     answer_methods(app)
     _add_health(app, registry, settings)
     _add_status(app, settings, registry, metrics, keys, catalogues)

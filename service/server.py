@@ -35,6 +35,7 @@ from service.settings import Settings, SettingsError, flag
 from service.telemetry.exposition import Exposition
 from service.telemetry.metrics import Metrics
 from service.telemetry.pacing import spare_what_is_loaded
+from service.telemetry.refusal_log import RefusalLog
 from service.telemetry.request_log import RequestLog, RequestLogOptions
 from service.telemetry.spans import EXTRA, CountSpans, Tracing
 from service.transport.listener import Listener
@@ -68,6 +69,7 @@ class Core:
     catalogues: Catalogues
     live: LiveSource | None
     keys: ApiKeys
+    refusals: RefusalLog
 
 
 @contextlib.contextmanager
@@ -144,6 +146,7 @@ def assemble(
             catalogues=catalogues,
             live=live,
             keys=keys,
+            refusals=request_log.refusals,
         )
 
 
@@ -240,11 +243,16 @@ async def serve(settings: Settings) -> int:
     with assemble(settings, config, access.public) as core:
         spare_what_is_loaded()
         admin = create_admin_app(
-            settings=settings, registry=core.registry, loader=core.loader, catalogues=core.catalogues, access=access
+            settings=settings,
+            registry=core.registry,
+            loader=core.loader,
+            catalogues=core.catalogues,
+            access=access,
+            log=core.refusals.add,
         )
         access.observe(core.metrics.access)
         public = Listener(core.app, settings, sockets.public, gate=core.app.endpoint, connections=core.app.connections)
-        listeners = [public, Listener(admin, settings, sockets.admin)]
+        listeners = [public, Listener(admin, settings, sockets.admin, on_head=[core.refusals.head])]
         async with live_values(core.live), asyncio.TaskGroup() as group:
             listening = [group.create_task(listener.listen()) for listener in listeners]
             sockets.announce()

@@ -1,10 +1,11 @@
 """Measure the CPU time of observing one finished request, by observer, in process.
 
 The public app answers requests with the demo's model, and the records of those are given to each observer by itself.
+The last row is the event loop's part of whole requests, from the app's call to its return, as a service is by default.
 The thread's own CPU time is taken, which a busy machine disturbs less than a clock does. *Warm* is one record after the
 other; before a *cold* one, much other memory is read, as there is in a service between two requests. Log lines go to a
-pipe that another process reads. ``--before TREE`` measures that checkout too, in turn, each time in a process of its
-own; an observer that it lacks has no row.
+pipe that another process reads; spans go to a queue whose collector is down. ``--before TREE`` measures that checkout
+too, in turn, each time in a process of its own; an observer that it lacks has no row.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -49,36 +50,61 @@ except ModuleNotFoundError:  # A tree from before it.
 else:
     WITH_LOG = True
 
+try:
+    from service.telemetry.records import Lap, SpanFacts
+    from service.telemetry.tracing import OtlpTracing
+    from service.transport.asgi import new_trace
+except (ImportError, ModuleNotFoundError):  # A tree from before it, or no SDK.
+    WITH_TRACES = False
+else:
+    WITH_TRACES = True
+
 CANDIDATES: Final = 100
 _RECORDS, _WARM, _COLD = 64, 6400, 400
 _OTHER_MEMORY: Final = 3_000_000  # Numbers of 8 bytes: more than the caches of one core hold.
+_WHOLE: Final = 600
+_SHARE: Final = 0.01  # The default of --log-requests.
+_QUEUED_SPANS: Final = 1_000_000  # None is dropped, which would be cheaper.
+_NO_COLLECTOR: Final = "http://127.0.0.1:9"
 _BUDGET_SECONDS: Final = 60.0
 _HERE: Final = Path(__file__).resolve().parents[2]
 
 Cost = dict[str, dict[str, float]]
-"""Microseconds by observer, then by ``warm`` and ``cold``."""
+"""Microseconds by observer, then by ``warm`` and ``cold``; of whole requests there are no cold ones."""
 
 
-async def records_of(model: Model, count: int) -> list[RequestRecord]:
-    """Answer requests in process, and return their records, each with a trace of its own."""
+@contextlib.contextmanager
+def answering(model: Model, **options: Any) -> Iterator[Callable[[bytes], Awaitable[None]]]:
+    """Yield what sends a body to an app with these options."""
     values: dict[str, Any] = {"bundles": Path(), "budget_ms": _BUDGET_SECONDS * 1e3}
     settings = Settings(**values)
     registry, metrics = Registry(), Metrics(budget_seconds=settings.budget_seconds)
     registry.on_publish(metrics.model_loaded)
     registry.publish(model)
     registry.loaded()
-    records: list[RequestRecord] = []
-    source = from_bundle(DEMO_BUNDLE, seed=0)
     with contextlib.closing(InferenceThread()) as thread:
         app = create_app(
             settings=settings,
             registry=registry,
             metrics=metrics,
             dispatcher=Dispatcher(thread),
-            observers=(records.append,),
+            **options,
         )
-        for _ in range(count):
-            await _post(app, json.dumps(source(CANDIDATES)).encode())
+        yield lambda body: _post(app, body)
+
+
+def bodies(count: int) -> list[bytes]:
+    """Make so many requests of the demo."""
+    source = from_bundle(DEMO_BUNDLE, seed=0)
+    return [json.dumps(source(CANDIDATES)).encode() for _ in range(count)]
+
+
+async def records_of(model: Model, count: int) -> list[RequestRecord]:
+    """Answer requests in process, and return their records, each with a trace of its own."""
+    records: list[RequestRecord] = []
+    with answering(model, observers=(records.append,)) as ask:
+        for body in bodies(count):
+            await ask(body)
     assert all(record.outcome == "ok" for record in records), records[0]
     traces = random.Random(0)
     return [replace(record, trace_id=f"{traces.getrandbits(128):032x}") for record in records]
@@ -107,18 +133,48 @@ def observers(model: Model) -> dict[str, Sequence[RequestObserver]]:
         return {**rows, "all, as by default": [metrics.observe]}
 
     def log(share: float) -> RequestObserver:
-        options = RequestLogOptions(
-            share=share, slow_seconds=_BUDGET_SECONDS, batch_slow_seconds=_BUDGET_SECONDS, most_sampled=1_000_000
-        )
-        return RequestLog(options).observe
+        return _request_log(share).observe
 
     return {
         **rows,
         "request log, off": [log(0.0)],
         "request log, sampled out": [log(1e-18)],
         "request log, sampled in": [log(1.0)],
-        "all, as by default": [metrics.observe, log(0.01)],
+        "all, as by default": [metrics.observe, log(_SHARE)],
     }
+
+
+def _request_log(share: float) -> RequestLog:
+    """Make a log of requests that limits no lines of the sample."""
+    return RequestLog(
+        RequestLogOptions(
+            share=share, slow_seconds=_BUDGET_SECONDS, batch_slow_seconds=_BUDGET_SECONDS, most_sampled=1_000_000
+        )
+    )
+
+
+@contextlib.contextmanager
+def tracers(records: Sequence[RequestRecord]) -> Iterator[dict[str, Sequence[RequestObserver]]]:
+    """Yield the rows of tracing: of requests whose trace is not sampled, and of those whose is."""
+    if not WITH_TRACES:
+        yield {}
+        return
+    traced = {record.request_id: replace(record, spans=_facts(record)) for record in records}
+    tracing = OtlpTracing(_NO_COLLECTOR, 0.0, lambda _result, _spans: None, queued=_QUEUED_SPANS)
+    with contextlib.closing(tracing):
+        yield {
+            "traces, not sampled": [tracing.observe],
+            "traces, sampled": [lambda record: tracing.observe(traced[record.request_id])],
+        }
+
+
+def _facts(record: RequestRecord) -> SpanFacts:
+    """Make the laps of a request of its stages, one after the other."""
+    laps, end = [], time.perf_counter()
+    for stage, seconds in record.stages.items():
+        laps.append(Lap(stage, end, end + seconds))
+        end += seconds
+    return SpanFacts(new_trace(), laps[0].start, laps)
 
 
 @contextlib.contextmanager
@@ -141,8 +197,22 @@ async def cpu_us() -> Cost:
     """Return the medians of one warm and one cold record by row, in microseconds."""
     model = load_bundle(DEMO_BUNDLE, SessionConfig())
     records = await records_of(model, _RECORDS)
-    with logging_to_a_pipe():
-        return {name: _figures(records, found) for name, found in observers(model).items()}
+    with logging_to_a_pipe(), tracers(records) as traces:
+        rows = {**observers(model), **traces}
+        found = {name: _figures(records, observed_by) for name, observed_by in rows.items()}
+        return {**found, "a whole request": {"warm": await _whole(model)}}
+
+
+async def _whole(model: Model) -> float:
+    """Return the CPU time of the event loop for one request, the engine's run not included."""
+    times = []
+    options: dict[str, Any] = {"request_log": _request_log(_SHARE)} if WITH_LOG else {}
+    with answering(model, **options) as ask:
+        for body in bodies(_WHOLE):
+            before = time.thread_time()
+            await ask(body)
+            times.append(time.thread_time() - before)
+    return statistics.median(times) * 1e6
 
 
 def _figures(records: Sequence[RequestRecord], observed_by: Sequence[RequestObserver]) -> dict[str, float]:
@@ -186,12 +256,16 @@ def render(found: Mapping[str, Sequence[Cost]]) -> str:
     lines = ["| tree | observers | warm, µs | cold, µs |", "|---|---|---|---|"]
     for tree, blocks in found.items():
         for row in blocks[0]:
-            figures = [_spread([block[row][kind] for block in blocks]) for kind in ("warm", "cold")]
+            figures = [
+                _spread([block[row][kind] for block in blocks if kind in block[row]]) for kind in ("warm", "cold")
+            ]
             lines.append(f"| {tree} | {row} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 

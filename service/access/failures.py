@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 WINDOW_SECONDS: Final = 60.0
 MOST_PEERS: Final = 4096
-_NO_ADDRESS: Final = "unix"
-"""Stands for the clients of a Unix socket, which count as one."""
+NO_PEER: Final = "unix"
+"""Address of clients that have none: they came through the Unix socket, and count as one."""
 
 _HOST_BITS: Final = 64
 
@@ -46,7 +46,7 @@ class FailureLimit:
     def note(self, peer: str) -> float | None:
         """Count a failure; return the seconds to wait if it is one too many.
 
-        `peer` is as `peer_name` makes it.
+        `peer` is as `host_of` makes it.
         """
         now = self._clock()
         window = self._peers.pop(peer, None)
@@ -63,17 +63,21 @@ class FailureLimit:
         return len(self._peers)
 
 
-def peer_name(client: tuple[str, int] | None) -> str:
-    """Return the address under which a client's failures are counted.
+def peer_of(scope: Mapping[str, Any]) -> str:
+    """Return the address of a request's connection, which is a proxy's where there is one."""
+    client = scope.get("client")
+    return str(client[0]) if client else NO_PEER
+
+
+def host_of(peer: str) -> str:
+    """Return the address under which a peer's failures are counted.
 
     Of an IPv6 address it is the network of 64 bits, since one host can use all addresses in it.
     """
-    if client is None:
-        return _NO_ADDRESS
     try:
-        address = ip_address(client[0].partition("%")[0])
+        address = ip_address(peer.partition("%")[0])
     except ValueError:
-        return client[0]
+        return peer
     if not isinstance(address, IPv6Address):
         return str(address)
     if address.ipv4_mapped is not None:

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 MOST_KEYS: Final = 64
 KEY_NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,31}$"
-RESERVED_NAME: Final = "none"
-"""Name of no key: metrics use it for requests without one."""
+NO_KEY: Final = "none"
+"""Name of the key of requests that came without one, or with one that is not known."""
 
 
 class ApiKey(Struct, frozen=True, gc=False):

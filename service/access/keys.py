@@ -5,7 +5,6 @@ Without keys in the settings, everyone may use the service. Used from the event 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
@@ -13,23 +12,18 @@ from typing import Final, Literal, NamedTuple, Self, get_args
 
 from fastapi import Request
 
-from service.access.bucket import TokenBucket
-from service.access.failures import FailureLimit, peer_name
+from service.access.failures import NO_PEER, FailureLimit, host_of, peer_of
 from service.access.key import ApiKey, numbered
 from service.contract.problems import RATE_LIMITED, TOO_MANY_ATTEMPTS, UNAUTHORIZED, Problem
 from service.settings import Settings
-from service.timing.limiter import LogLimiter, left_out
+from service.timing.bucket import TokenBucket
 
-_log = logging.getLogger(__name__)
 _SCHEME: Final = "bearer"
 _FAILURES: Final = 20
 
 FailureReason = Literal["missing", "unknown", "limited"]
 FAILURE_REASONS: Final[tuple[FailureReason, ...]] = get_args(FailureReason)
 """missing: no key was sent. unknown: the key is none of the live ones. limited: the same, after too many of them."""
-
-Client = tuple[str, int] | None
-"""Address and port of a client; None for one of a Unix socket."""
 
 
 class KeyLimit(NamedTuple):
@@ -66,7 +60,6 @@ class ApiKeys:
         self.needed = bool(keys) if needed is None else needed
         self._shares = shares
         self._failures = FailureLimit(_FAILURES) if failures is None else failures
-        self._lines = LogLimiter()
         self._live: tuple[ApiKey, ...] = ()
         self._names: Mapping[bytes, str] = {}
         self._limits: dict[str, tuple[KeyLimit, TokenBucket]] = {}
@@ -137,29 +130,26 @@ class ApiKeys:
         # guesses cannot choose digests, and secrets of enough entropy are not found from them.
         return self._names.get(sha256(given.strip().encode("utf-8", "surrogateescape")).digest())
 
-    def check(self, authorization: str | None, client: Client = None) -> str | None:
+    def check(self, authorization: str | None, peer: str = NO_PEER) -> str | None:
         """Return the name of the key in a header; None where none is needed.
 
-        Raises `Problem`: 401 for a header without a live key, 429 if its client has tried too many wrong ones.
+        Raises `Problem`: 401 for a header without a live key, 429 if its peer has tried too many wrong ones.
         """
         if not self.needed:
             return None
         name = self.find(authorization)
         if name is None:
-            raise self._refuse(authorization, client)
+            raise self._refuse(authorization, peer)
         return name
 
     async def guard(self, request: Request) -> None:
         """Raise `Problem` for a request without a live key. Routes may depend on it."""
-        self.check(request.headers.get("authorization"), request.scope.get("client"))
+        self.check(request.headers.get("authorization"), peer_of(request.scope))
 
     def take(self, name: str) -> KeyLimit | None:
         """Count one request against the key's limit; return the limit if it is over it."""
         found = self._limits.get(name)
-        if found is None or found[1].take():
-            return None
-        self._log_limit(found[0])
-        return found[0]
+        return None if found is None or found[1].take() else found[0]
 
     def look(self, name: str) -> KeyLimit | None:
         """Return the key's limit if the next request would be over it."""
@@ -175,39 +165,21 @@ class ApiKeys:
         rate = limit.rate / self._shares
         return TokenBucket(rate, max(1.0, rate))
 
-    def _refuse(self, authorization: str | None, client: Client) -> Problem:
-        """Count a failure, log it, and make its problem."""
-        peer = peer_name(client)
+    def _refuse(self, authorization: str | None, peer: str) -> Problem:
+        """Count a failure, and make its problem."""
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != _SCHEME or not given.strip():
             wait = None
-            self._tell("missing", peer)
+            self._tell("missing")
         else:
-            wait = self._failures.note(peer)
-            self._tell("unknown" if wait is None else "limited", peer)
+            wait = self._failures.note(host_of(peer))
+            self._tell("unknown" if wait is None else "limited")
         if wait is None:
             detail = "send Authorization: Bearer KEY with a valid key"
             return Problem(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
         headers = {"retry-after": str(max(1, math.ceil(wait)))}
         return Problem(TOO_MANY_ATTEMPTS, "too many wrong keys came from this address", headers=headers)
 
-    def _tell(self, reason: FailureReason, peer: str) -> None:
+    def _tell(self, reason: FailureReason) -> None:
         for tell in self._failed:
             tell(reason)
-        suppressed = self._lines.ready((reason, peer))
-        if suppressed is not None:
-            level = logging.INFO if reason == "missing" else logging.WARNING
-            _log.log(level, "a request from %s has no valid key: %s%s", peer, _WHY[reason], left_out(suppressed))
-
-    def _log_limit(self, limit: KeyLimit) -> None:
-        suppressed = self._lines.ready(limit)
-        if suppressed is not None:
-            text = "key %s is over its limit of %g requests per second%s"
-            _log.warning(text, limit.key, limit.rate, left_out(suppressed))
-
-
-_WHY: Final[Mapping[FailureReason, str]] = {
-    "missing": "it has none",
-    "unknown": "its key is not known",
-    "limited": "its key is not known, after many that were not",
-}

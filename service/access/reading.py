@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from service.access.key import KEY_NAME, MOST_KEYS, RESERVED_NAME, ApiKey, KeysError, digest
+from service.access.key import KEY_NAME, MOST_KEYS, NO_KEY, ApiKey, KeysError, digest
 from service.contract.refusals import locate
 
 MOST_BYTES: Final = 64 * 1024
@@ -131,7 +131,7 @@ def _read_entry(index: int, table: object, *, limits: bool) -> ApiKey:
 def _check_name(where: str, name: str) -> None:
     if not re.fullmatch(KEY_NAME, name):  # It is not shown: it may be a key out of place.
         raise KeysError(f"{where}.name: is no name for a key: {_NAME_RULE}")
-    if name == RESERVED_NAME:
+    if name == NO_KEY:
         raise KeysError(f"{where}.name: {name!r} is no name for a key: metrics use it for requests without one")
 
 

@@ -12,27 +12,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.access.key import NO_KEY
 from service.access.keys import ApiKeys
 from service.contract.batch import BatchResult, split_batch
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
 from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, OVERLOADED, Problem, unavailable
-from service.ranking.batch_end import BatchEnd
 from service.ranking.endpoint import EndpointOptions
 from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, own_headers, refused_outcome, server_timing
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
-from service.telemetry.records import NO_KEY, BatchRecord, RequestObserver, RequestOutcome, RequestRecord, Stopwatch
+from service.telemetry.records import (
+    BatchObserver,
+    RequestObserver,
+    RequestOutcome,
+    RequestRecord,
+    Stopwatch,
+)
 from service.telemetry.spans import Tracing
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
@@ -57,16 +64,6 @@ class BatchOptions:
     at_once: int
     most: int
     most_bytes: int
-
-
-class BatchObserver(Protocol):
-    """Is told of batches and their requests."""
-
-    def observe_batch(self, outcome: RequestOutcome, seconds: float) -> None:
-        """Note how a batch ended, `seconds` after its arrival."""
-
-    def observe_request(self, record: RequestRecord) -> None:
-        """Note one request of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +101,8 @@ class BatchEndpoint:
         keys: ApiKeys,
         admission: Admission,
         reranker: Reranker,
-        observer: BatchObserver,
-        on_batch: Callable[[BatchRecord], None] | None = None,
-        observers: Sequence[RequestObserver] = (),
+        batch_observers: Sequence[BatchObserver],
+        observers: Sequence[RequestObserver],
         tracing: Tracing | None = None,
     ) -> None:
         self._options = options
@@ -114,9 +110,9 @@ class BatchEndpoint:
         self._keys = keys
         self._admission = admission
         self._reranker = reranker
-        self._ended = BatchEnd(observer.observe_batch, on_batch, tracing)
-        self._observers = (observer.observe_request, *observers)
+        self._batch_observers, self._observers = tuple(batch_observers), tuple(observers)
         if tracing is not None:
+            self._batch_observers = (*self._batch_observers, tracing.observe_batch)
             self._observers = (*self._observers, tracing.observe_part)
         self._tracing = tracing
         self._turn = asyncio.Lock()
@@ -127,9 +123,9 @@ class BatchEndpoint:
         exchange = Exchange.begin(scope, self._tracing)
         call, clock = exchange.call, exchange.clock
         try:
-            found = await self._answer(exchange, scope, receive)
+            found = await self._answer(exchange, receive)
         except ClientDisconnect:
-            self._ended.observe(exchange, "cancelled", CLIENT_CLOSED)
+            self._end(exchange.record("cancelled", CLIENT_CLOSED, None))
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
@@ -139,23 +135,23 @@ class BatchEndpoint:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
             body = b'{"results":[%b]}' % b",".join(outcome.body for outcome in found)
             await send_bytes(send, 200, body, _JSON, headers)
-            self._ended.observe(exchange, "ok", 200, found=[one.outcome for one in found])
+            self._end(exchange.record("ok", 200, None), found)
 
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         """Answer a batch with a problem."""
         status, call = problem.kind.status, exchange.call
         body = _encode(problem.document(call.request_id))
         await send_bytes(send, status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])
-        self._ended.observe(exchange, refused_outcome(status), status, problem.kind.slug)
+        self._end(exchange.record(refused_outcome(status), status, problem.kind.slug))
 
-    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive) -> _Outcomes:
+    async def _answer(self, exchange: Exchange, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
 
         Raises `Problem`, which is a 503 if the batch or none of its requests had a place, or a 429 if its key may not
         send one.
         """
         call = exchange.call
-        exchange.key = key = self._keys.check(call.header(b"authorization"), scope.get("client")) or NO_KEY
+        exchange.key = key = self._keys.check(call.header(b"authorization"), call.peer) or NO_KEY
         if (limit := self._keys.look(key)) is not None:
             raise limit.problem()
         check_media_type(call)
@@ -269,6 +265,12 @@ class BatchEndpoint:
         self._emit(exchange.record(outcome, status, problem.kind.slug))
         document = problem.document(exchange.call.request_id)
         return _Outcome(_encode(BatchResult(status=status, problem=document)), outcome, problem)
+
+    def _end(self, record: RequestRecord, found: Sequence[_Outcome] = ()) -> None:
+        """Tell observers of a batch that has ended."""
+        requests = Counter(one.outcome for one in found)
+        for observe in self._batch_observers:
+            observe(record, requests)
 
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:

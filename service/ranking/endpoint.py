@@ -138,7 +138,7 @@ class RerankEndpoint:
         if name is not None:
             exchange.key = name
             return
-        name = self._keys.check(exchange.call.header(b"authorization"), scope.get("client"))
+        name = self._keys.check(exchange.call.header(b"authorization"), exchange.call.peer)
         if name is not None:
             exchange.key = name
             if (limit := self._keys.take(name)) is not None:

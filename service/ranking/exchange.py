@@ -7,13 +7,13 @@ from typing import Final, Self
 
 from starlette.types import Scope
 
+from service.access.key import NO_KEY
 from service.bundles.model import Model
 from service.contract.problems import Problem
 from service.contract.schemas import RerankRequest
 from service.ranking.rerank import Reranked
 from service.scenes.scene import NO_SCENE
 from service.telemetry.records import (
-    NO_KEY,
     NO_MODEL,
     RequestOutcome,
     RequestRecord,
@@ -64,7 +64,7 @@ class Exchange:
         if trace is None or not trace.sampled:
             return cls(call, Stopwatch(call.arrival, call.lag))
         clock = SpanStopwatch(call.arrival, call.lag)
-        facts = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, call.arrival, clock.laps)
+        facts = SpanFacts(trace, call.arrival, clock.laps)
         return cls(call, clock, spans=facts)
 
     def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:

@@ -6,16 +6,18 @@ every one is made once, and the rest touches as little as it can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, Protocol, get_args
 
 import msgspec
 from starlette.types import Scope
 
+from service.access.failures import peer_of
+from service.access.key import NO_KEY
 from service.access.keys import ApiKeys, KeyLimit
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_KEY, NO_MODEL, RequestObserver, RequestRecord, SpanFacts
+from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord, SpanFacts
 from service.telemetry.spans import Tracing
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
@@ -27,9 +29,9 @@ from service.transport.asgi import (
     is_header_safe,
     new_id,
     parse_traceparent,
-    peer_of,
 )
 from service.transport.ending import STATUS_LINES
+from service.transport.errors import LogRefusal
 from service.transport.gate import Refusal
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -57,10 +59,6 @@ class _Constant(NamedTuple):
     head: bytes
     document: bytes
     kind: ProblemKind
-
-
-LogRefusal = Callable[[str, str, str, int, str, str | None], None]
-"""Told the address of the client, the key's name, the reason, the status, the request id and the trace id."""
 
 
 class HeadRefusals:
@@ -131,14 +129,15 @@ class HeadRefusals:
         arrival = scope[ARRIVAL_KEY]
         seconds = perf_counter() - arrival
         self._count(kind.slug, seconds, key)
+        peer = peer_of(scope)
         if self._log is not None:
             trace_id = None if trace is None else trace.trace_id
-            self._log(peer_of(scope), key, kind.slug, kind.status, request_id, trace_id)
+            self._log(peer, key, kind.slug, kind.status, request_id, trace_id)
         spans = None
         if self._tracing is not None and trace is not None and trace.sampled:
-            spans = SpanFacts(trace.trace_id, trace.span_id, trace.parent_id, arrival, ())
+            spans = SpanFacts(trace, arrival, ())
         if self._observers or spans is not None:
-            self._observe(request_id, trace, kind, seconds, key, spans)
+            self._observe(request_id, trace, kind, seconds, key, peer, spans)
         return refusal
 
     def _observe(
@@ -148,6 +147,7 @@ class HeadRefusals:
         kind: ProblemKind,
         seconds: float,
         key: str,
+        peer: str,
         spans: SpanFacts | None,
     ) -> None:
         record = RequestRecord(
@@ -164,6 +164,8 @@ class HeadRefusals:
             batch_size=0,
             health=None,
             key=key,
+            span_id=None if trace is None else trace.span_id,
+            peer=peer,
             spans=spans,
         )
         for observe in self._observers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -25,9 +26,9 @@ class BatchMetrics:
         requests = Counter("rerank_batch_requests_total", text, ("outcome",), registry=registry)
         self._requests = {outcome: requests.labels(outcome) for outcome in OUTCOMES}
 
-    def observe_batch(self, outcome: RequestOutcome, seconds: float) -> None:
-        """Count one batch, `seconds` after its arrival."""
-        self._batches[outcome].observe(seconds)
+    def observe_batch(self, record: RequestRecord, _: Mapping[RequestOutcome, int]) -> None:
+        """Count one batch."""
+        self._batches[record.outcome].observe(record.seconds)
 
     def observe_request(self, record: RequestRecord) -> None:
         """Count one request of a batch."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from service.telemetry.instruments import Instruments, Reading
-from service.transport.connections import HeadReason, RefusedReason
+from service.transport.connections import HeadReason, RefusedHead, RefusedReason
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
@@ -40,9 +40,9 @@ class ConnectionMetrics:
         """Count a connection that was refused."""
         self._refused[reason].inc()
 
-    def head_refused(self, reason: HeadReason) -> None:
+    def head_refused(self, refused: RefusedHead) -> None:
         """Count a request that ended its connection unseen."""
-        self._heads[reason].inc()
+        self._heads[refused.reason].inc()
 
 
 def open_descriptors() -> float:

@@ -7,9 +7,10 @@ from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
+from service.access.key import NO_KEY
 from service.access.keys import FAILURE_REASONS, FailureReason
 from service.contract.problems import RATE_LIMITED
-from service.telemetry.records import ANSWERED, NO_KEY, RequestRecord
+from service.telemetry.records import ANSWERED, RequestRecord
 from service.telemetry.versions import KEY, VersionSeries
 
 KeyRequestResult = Literal["served", "refused", "limited"]

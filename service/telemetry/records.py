@@ -11,11 +11,12 @@ from typing import Final, Literal, NamedTuple, get_args
 import numpy as np
 
 from models.contract.arrays import AnyArray, Ints
-from service.access.key import RESERVED_NAME
+from service.access.failures import NO_PEER
+from service.access.key import NO_KEY
 from service.contract.field_values import FieldCounts
 from service.contract.schemas import DegradedReason, Item, Source
 from service.scenes.scene import NO_SCENE
-from service.transport.asgi import NO_PEER
+from service.transport.asgi import Trace
 
 RequestOutcome = Literal["ok", "degraded", "invalid", "cancelled", "rejected", "error"]
 OUTCOMES: Final[tuple[RequestOutcome, ...]] = get_args(RequestOutcome)
@@ -32,9 +33,6 @@ infer: its run. respond: encoding and sending."""
 
 NO_MODEL: Final = "none"
 """Label of requests that ended before their model was known."""
-
-NO_KEY: Final = RESERVED_NAME
-"""Name of the key of requests that came without one, or with one that is not known."""
 
 Choice = Literal["plan", "sort", "bypass"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
@@ -114,14 +112,9 @@ class Lap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpanFacts:
-    """Hold the ids, the arrival and the laps of a request whose trace is exported.
+    """Hold the trace, the arrival and the laps of a request whose trace is exported."""
 
-    Ids are as W3C Trace Context writes them; `parent_id` is empty if the trace began here.
-    """
-
-    trace_id: str
-    span_id: str
-    parent_id: str
+    trace: Trace
     arrival: float
     laps: Sequence[Lap]
 
@@ -168,22 +161,6 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """One batch, however it ended; `requests` counts those that were answered, by outcome."""
-
-    request_id: str
-    trace_id: str | None
-    span_id: str | None
-    outcome: RequestOutcome
-    status: int
-    seconds: float
-    reason: str | None
-    peer: str
-    key: str
-    requests: Mapping[RequestOutcome, int]
-
-
-@dataclass(frozen=True, slots=True)
 class ShadowRecord:
     """One sampled request, and its list's agreement with the shadow's.
 
@@ -198,6 +175,9 @@ class ShadowRecord:
 
 
 RequestObserver = Callable[[RequestRecord], None]
+
+BatchObserver = Callable[[RequestRecord, Mapping[RequestOutcome, int]], None]
+"""Told of a batch as a whole, and of its requests that were answered: how many had each outcome."""
 
 
 class Stopwatch:

@@ -1,15 +1,24 @@
 """Log refused requests: one line per client, key, reason and minute, with their number.
 
-Under overload most requests are refused, and each by its headers alone. So one that has had its line is only counted,
-which touches a dictionary and one object, and a timer tells the count when the minute is over.
+It has the refusals of both listeners and of all paths, and nothing else logs them. Under overload most requests are
+refused, and each by its headers alone. So one that has had its line is only counted, which touches a dictionary and one
+object, and a timer tells the count when the minute is over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
+
+from service.access.key import NO_KEY
+from service.telemetry.logs import log_fields
+from service.transport.connections import RefusedHead
+from service.transport.errors import KEPT_OUT
+
+_log = logging.getLogger("service.requests")
 
 SECONDS: Final = 60.0
 MOST: Final = 256
@@ -36,19 +45,20 @@ def on_loop(seconds: float, call: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(seconds, call)
 
 
-class Refused:
+class RefusalKind:
     """Requests that one client was refused for one reason.
 
-    `count` of them have had no line yet. `request_id` and `trace_id` are those of the latest, as an example.
+    `count` of them have had no line yet. `request_id` and `trace_id` are those of the latest, as an example; `status`
+    and `request_id` are None if it had no answer.
     """
 
     __slots__ = ("count", "ends", "key", "peer", "reason", "request_id", "status", "trace_id")
 
-    def __init__(self, peer: str, key: str, reason: str, status: int) -> None:
+    def __init__(self, peer: str, key: str, reason: str, status: int | None) -> None:
         self.peer, self.key, self.reason, self.status = peer, key, reason, status
         self.count = 0
         self.ends = 0.0
-        self.request_id = ""
+        self.request_id: str | None = None
         self.trace_id: str | None = None
 
 
@@ -61,22 +71,24 @@ class RefusalLog:
 
     def __init__(
         self,
-        write: Callable[[Refused], None],
         *,
+        write: Callable[[RefusalKind], None] | None = None,
         seconds: float = SECONDS,
         most: int = MOST,
         clock: Callable[[], float] = monotonic,
         later: Later = on_loop,
     ) -> None:
-        self._write = write
+        self._write = write_refused if write is None else write
         self._seconds = seconds
         self._most = most
         self._clock = clock
         self._later = later
-        self._kinds: dict[_Key, Refused] = {}  # In the order of their ends, since all last equally long.
+        self._kinds: dict[_Key, RefusalKind] = {}  # In the order of their ends, since all last equally long.
         self._timer: Timer | None = None
 
-    def add(self, peer: str, key: str, reason: str, status: int, request_id: str, trace_id: str | None) -> None:
+    def add(
+        self, peer: str, key: str, reason: str, status: int | None, request_id: str | None, trace_id: str | None
+    ) -> None:
         """Note one refused request."""
         kind = self._kinds.get((peer, key, reason))
         if kind is not None:
@@ -84,6 +96,10 @@ class RefusalLog:
             kind.request_id, kind.trace_id = request_id, trace_id
         else:
             self._begin(peer, key, reason, status, request_id, trace_id)
+
+    def head(self, refused: RefusedHead) -> None:
+        """Note one request that ended its connection before a handler saw it."""
+        self.add(refused.peer, NO_KEY, refused.reason, refused.status, refused.request_id, None)
 
     def flush(self) -> None:
         """Tell every count that has had no line, and forget all."""
@@ -95,17 +111,19 @@ class RefusalLog:
             if kind.count:
                 self._write(kind)
 
-    def _begin(self, peer: str, key: str, reason: str, status: int, request_id: str, trace_id: str | None) -> None:
+    def _begin(
+        self, peer: str, key: str, reason: str, status: int | None, request_id: str | None, trace_id: str | None
+    ) -> None:
         if len(self._kinds) >= self._most and peer != OTHERS:
             self.add(OTHERS, key, reason, status, request_id, trace_id)
             return
-        kind = Refused(peer, key, reason, status)
+        kind = RefusalKind(peer, key, reason, status)
         kind.count, kind.request_id, kind.trace_id = 1, request_id, trace_id
         self._tell(kind)
         if self._timer is None:
             self._timer = self._later(self._seconds, self._look)
 
-    def _tell(self, kind: Refused) -> None:
+    def _tell(self, kind: RefusalKind) -> None:
         """Write the line of a kind, and begin its minute."""
         self._write(kind)
         kind.count = 0
@@ -124,3 +142,19 @@ class RefusalLog:
         if self._kinds:
             first = next(iter(self._kinds.values()))
             self._timer = self._later(max(first.ends - now, 0.001), self._look)
+
+
+def write_refused(kind: RefusalKind) -> None:
+    """Write the line of refused requests, as a warning unless the fault is in what they say."""
+    theirs = kind.status is None or (kind.status < 500 and kind.status not in KEPT_OUT)
+    told = {
+        "peer": kind.peer,
+        "key": kind.key,
+        "reason": kind.reason,
+        "status": kind.status,
+        "refused": kind.count,
+        "request_id": kind.request_id,
+        "trace_id": kind.trace_id,
+    }
+    fields = {name: value for name, value in told.items() if value is not None}
+    log_fields(_log, logging.INFO if theirs else logging.WARNING, "requests refused", fields)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
+from service.access.key import NO_KEY
 from service.contract.problems import RATE_LIMITED
-from service.telemetry.records import NO_KEY, RequestOutcome
+from service.telemetry.records import RequestOutcome
 
 _AT_ONCE: Final = 16  # They take some 0.1 ms together.
 

@@ -14,8 +14,10 @@ from time import monotonic
 from typing import Final, Literal, get_args
 from zlib import crc32
 
-from service.telemetry.records import OUTCOMES, STAGES, BatchRecord, RequestRecord
-from service.telemetry.refusal_log import Later, RefusalLog, Refused, Timer, on_loop
+from service.telemetry.logs import log_fields
+from service.telemetry.records import OUTCOMES, STAGES, RequestOutcome, RequestRecord
+from service.telemetry.refusal_log import Later, RefusalLog, Timer, on_loop
+from service.timing.bucket import TokenBucket
 
 _log = logging.getLogger("service.requests")
 
@@ -27,7 +29,6 @@ MOST_A_SECOND: Final = 20
 LEFT_OUT_SECONDS: Final = 10.0
 """Time from the first line that is left out to the one that tells their number."""
 
-_UNAUTHORIZED: Final = 401
 _REFUSED: Final = frozenset(("invalid", "rejected"))
 _IDS: Final = 2**64
 _STAGE_FIELDS: Final = {stage: f"stage_{stage}_ms" for stage in STAGES}
@@ -47,26 +48,6 @@ class RequestLogOptions:
     most_sampled: int = 1000
 
 
-class Allowance:
-    """Allow so many lines a second."""
-
-    __slots__ = ("_ends", "_left", "_most")
-
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
-        self._ends = 0.0
-
-    def take(self, now: float) -> bool:
-        """Tell whether one more line may be written at `now`."""
-        if now >= self._ends:
-            self._ends = now + 1.0
-            self._left = self._most
-        if not self._left:
-            return False
-        self._left -= 1
-        return True
-
-
 class RequestLog:
     """Write a line about a finished request or batch, or count it.
 
@@ -79,15 +60,13 @@ class RequestLog:
         self._sampled_below = sampled_below(options.share)
         self._slow_seconds = options.slow_seconds
         self._batch_slow_seconds = options.batch_slow_seconds
-        self._clock = clock
         self._later = later
-        self._allowances = {cause: Allowance(MOST_A_SECOND) for cause in CAUSES}
-        self._allowances["sampled"] = Allowance(options.most_sampled)
+        most = dict.fromkeys(CAUSES, MOST_A_SECOND) | {"sampled": options.most_sampled}
+        self._allowances = {cause: TokenBucket(lines, lines, clock=clock) for cause, lines in most.items()}
         self._left_out: dict[Cause, int] = {}
         self._timer: Timer | None = None
-        self._refusals = RefusalLog(_write_refused, clock=clock, later=later)
-        self.refused = self._refusals.add
-        """Note a request that was refused without a record of it."""
+        self.refusals = RefusalLog(clock=clock, later=later)
+        """Notes those that were refused, also without a record."""
 
     def observe(self, record: RequestRecord) -> None:
         """Write the line of a request, if it has one."""
@@ -96,7 +75,7 @@ class RequestLog:
         outcome = record.outcome
         if outcome in _REFUSED:
             reason = record.reason or outcome
-            self.refused(record.peer, record.key, reason, record.status, record.request_id, trace_id)
+            self.refusals.add(record.peer, record.key, reason, record.status, record.request_id, trace_id)
             if not sampled:
                 return
         slow = record.seconds > (self._slow_seconds if record.batch_id is None else self._batch_slow_seconds)
@@ -111,26 +90,29 @@ class RequestLog:
             return
         level = logging.WARNING if outcome == "error" else logging.INFO
         if _log.isEnabledFor(level) and self._allows(cause):
-            _write(level, "request", request_fields(record, sampled=sampled, slow=slow))
+            log_fields(_log, level, "request", request_fields(record, sampled=sampled, slow=slow))
 
-    def observe_batch(self, record: BatchRecord) -> None:
-        """Write the line of a batch, or count it if it was refused."""
+    def observe_batch(self, record: RequestRecord, requests: Mapping[RequestOutcome, int]) -> None:
+        """Write the line of a batch, or count it if it was refused.
+
+        `requests` counts those in it that were answered, by outcome.
+        """
         if record.outcome in _REFUSED:
             reason = record.reason or record.outcome
-            self.refused(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
+            self.refusals.add(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
         elif _log.isEnabledFor(logging.INFO) and self._allows("batch"):
-            _write(logging.INFO, "batch", batch_fields(record))
+            log_fields(_log, logging.INFO, "batch", batch_fields(record, requests))
 
     def flush(self) -> None:
         """Tell all that has been counted and has had no line."""
-        self._refusals.flush()
+        self.refusals.flush()
         if self._timer is not None:
             self._timer.cancel()
             self._tell_left_out()
 
     def _allows(self, cause: Cause) -> bool:
         """Take one line of the allowance; count it as left out if there is none."""
-        if self._allowances[cause].take(self._clock()):
+        if self._allowances[cause].take():
             return True
         self._left_out[cause] = self._left_out.get(cause, 0) + 1
         if self._timer is None:
@@ -141,7 +123,7 @@ class RequestLog:
         self._timer = None
         left_out, self._left_out = self._left_out, {}
         fields = {f"left_out_{cause}": left_out.get(cause, 0) for cause in CAUSES}
-        _write(logging.WARNING, "lines about requests were left out", fields)
+        log_fields(_log, logging.WARNING, "lines about requests were left out", fields)
 
 
 def sampled_below(share: float) -> int:
@@ -182,7 +164,7 @@ def request_fields(record: RequestRecord, *, sampled: bool, slow: bool) -> dict[
     return fields
 
 
-def batch_fields(record: BatchRecord) -> dict[str, object]:
+def batch_fields(record: RequestRecord, requests: Mapping[RequestOutcome, int]) -> dict[str, object]:
     """Return the fields of a batch's line."""
     fields: dict[str, object] = {"request_id": record.request_id}
     if record.trace_id is not None:
@@ -190,34 +172,7 @@ def batch_fields(record: BatchRecord) -> dict[str, object]:
     fields |= {"peer": record.peer, "key": record.key, "outcome": record.outcome, "status": record.status}
     if record.reason is not None:
         fields["reason"] = record.reason
-    fields["requests"] = sum(record.requests.values())
-    fields |= {f"requests_{outcome}": record.requests.get(outcome, 0) for outcome in OUTCOMES}
+    fields["requests"] = sum(requests.values())
+    fields |= {f"requests_{outcome}": requests.get(outcome, 0) for outcome in OUTCOMES}
     fields["duration_ms"] = round(record.seconds * 1e3, 3)
     return fields
-
-
-def _write_refused(refused: Refused) -> None:
-    """Write the line of refused requests, as a warning unless the fault is their own."""
-    theirs = refused.status < 500 and refused.status != _UNAUTHORIZED
-    fields: dict[str, object] = {
-        "peer": refused.peer,
-        "key": refused.key,
-        "reason": refused.reason,
-        "status": refused.status,
-        "refused": refused.count,
-        "request_id": refused.request_id,
-    }
-    if refused.trace_id is not None:
-        fields["trace_id"] = refused.trace_id
-    _write(logging.INFO if theirs else logging.WARNING, "requests refused", fields)
-
-
-def _write(level: int, message: str, fields: Mapping[str, object]) -> None:
-    """Log a line without looking for its caller.
-
-    That would take as long as making the line does.
-    """
-    if _log.isEnabledFor(level):
-        record = logging.LogRecord(_log.name, level, __file__, 0, message, None, None)
-        record.__dict__["fields"] = fields
-        _log.handle(record)

@@ -59,7 +59,7 @@ class RequestMetrics:
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        exemplar = None if record.spans is None else {"trace_id": record.spans.trace_id}
+        exemplar = None if record.spans is None else {"trace_id": record.spans.trace.trace_id}
         self.durations.of(record.model, record.version).outcomes[record.outcome].observe(record.seconds, exemplar)
         if record.outcome == "rejected":
             self._rejected[record.reason or ""].inc()

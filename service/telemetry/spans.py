@@ -5,11 +5,19 @@ Knows nothing about OpenTelemetry: `tracing.py` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Final, Literal, Protocol, get_args
 
-from service.telemetry.records import Lap, RequestRecord, RequestStage, ShadowRecord, SpanFacts, Stopwatch
+from service.telemetry.records import (
+    Lap,
+    RequestOutcome,
+    RequestRecord,
+    RequestStage,
+    ShadowRecord,
+    SpanFacts,
+    Stopwatch,
+)
 from service.transport.asgi import Trace
 
 SpanResult = Literal["exported", "dropped", "failed"]
@@ -34,8 +42,8 @@ class Tracing(Protocol):
     def observe_part(self, record: RequestRecord) -> None:
         """Export one request of a batch, if its trace is sampled."""
 
-    def observe_batch(self, record: RequestRecord, requests: int) -> None:
-        """Export a batch as a whole, of so many requests, if its trace is sampled."""
+    def observe_batch(self, record: RequestRecord, requests: Mapping[RequestOutcome, int]) -> None:
+        """Export a batch as a whole, with the outcomes of its requests, if its trace is sampled."""
 
     def observe_shadow(self, record: ShadowRecord, of: SpanFacts, began: float) -> None:
         """Export a run of the shadow for a request, which has just ended.

@@ -28,7 +28,7 @@ from opentelemetry.util.types import AttributeValue
 
 from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.options.telemetry import TRACES_PATH
-from service.telemetry.records import Lap, RequestRecord, ShadowRecord, SpanFacts
+from service.telemetry.records import Lap, RequestOutcome, RequestRecord, ShadowRecord, SpanFacts
 from service.telemetry.spans import CountSpans
 from service.timing.limiter import LogLimiter, left_out
 from service.transport.asgi import Trace, new_trace
@@ -154,9 +154,9 @@ class OtlpTracing:
         if record.spans is not None:
             self._export_request(record, record.spans, "rerank", {}, SpanKind.INTERNAL)
 
-    def observe_batch(self, record: RequestRecord, requests: int) -> None:
+    def observe_batch(self, record: RequestRecord, requests: Mapping[RequestOutcome, int]) -> None:
         if record.spans is not None:
-            attributes = {**_served(record, BATCH_PATH), "listwright.requests": requests}
+            attributes = {**_served(record, BATCH_PATH), "listwright.requests": sum(requests.values())}
             self._export_request(record, record.spans, f"POST {BATCH_PATH}", attributes)
 
     def observe_shadow(self, record: ShadowRecord, of: SpanFacts, began: float) -> None:
@@ -171,7 +171,7 @@ class OtlpTracing:
             attributes["listwright.shadow.kendall_tau"] = record.tau
         status = Status(StatusCode.ERROR) if record.outcome == "failed" else _FINE
         context = _context(random.getrandbits(128), random.getrandbits(64))
-        links = [Link(_context(int(of.trace_id, 16), int(of.span_id, 16)))]
+        links = [Link(_context(int(of.trace.trace_id, 16), int(of.trace.span_id, 16)))]
         self._send("shadow", context, None, (began, perf_counter()), attributes, status=status, links=links)
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
@@ -201,11 +201,11 @@ class OtlpTracing:
         new_run = shared is not None and shared.start not in self._runs
         if not self._has_room(1 + len(facts.laps) + new_run):
             return
-        trace_id = int(facts.trace_id, 16)
-        context = _context(trace_id, int(facts.span_id, 16))
-        parent = None
-        if facts.parent_id:
-            parent = _context(trace_id, int(facts.parent_id, 16), remote=kind is SpanKind.SERVER)
+        trace = facts.trace
+        trace_id = int(trace.trace_id, 16)
+        context = _context(trace_id, int(trace.span_id, 16))
+        remote = kind is SpanKind.SERVER
+        parent = _context(trace_id, int(trace.parent_id, 16), remote=remote) if trace.parent_id else None
         status = Status(StatusCode.ERROR, record.reason) if record.status in _FAULTS else _FINE
         times = facts.arrival, facts.arrival + record.seconds
         self._send(name, context, parent, times, attributes | _described(record), kind=kind, status=status)

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from service.access.failures import NO_PEER, peer_of
 from service.contract.problems import BODY_TOO_LARGE, REQUEST_TIMEOUT, UNSUPPORTED_MEDIA_TYPE, Problem
 
 ARRIVAL_KEY: Final = "listwright.arrival"
@@ -26,9 +27,6 @@ API_KEY_KEY: Final = "listwright.api-key"
 
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
-
-NO_PEER: Final = "unix"
-"""Address of clients that have none: they came through the Unix socket."""
 
 REQUEST_ID_FIELD: Final = b"x-request-id"
 TRACE_FIELD: Final = b"traceparent"
@@ -114,12 +112,6 @@ def read_call(scope: Scope) -> Call:
     call.request_id = asked if asked is not None and is_header_safe(asked) else new_id()
     call.trace = parse_traceparent(call.header(TRACE_FIELD))
     return call
-
-
-def peer_of(scope: Scope) -> str:
-    """Return the address of the connection, which is a proxy's where there is one."""
-    client = scope.get("client")
-    return client[0] if client else NO_PEER
 
 
 def new_id() -> str:

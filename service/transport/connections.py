@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, NamedTuple, cast, get_args
 
 from service.transport.limits import Limits
 
@@ -16,7 +16,22 @@ RefusedReason = Literal["limit", "descriptors", "unfinished"]
 HeadReason = Literal["malformed-http", "uri-too-long", "headers-too-large", "not-implemented", "timeout"]
 """The slug of the problem with a request's HTTP; timeout: its head did not end in time, which has no answer."""
 
-HEAD_REASONS: Final = frozenset(get_args(HeadReason))
+_HEAD_REASONS: Final = frozenset(get_args(HeadReason))
+
+
+class RefusedHead(NamedTuple):
+    """A request that ended its connection before a handler saw it.
+
+    `status` and `request_id` are those of its answer; None: it had none.
+    """
+
+    reason: HeadReason
+    peer: str
+    status: int | None = None
+    request_id: str | None = None
+
+
+OnHead = Callable[[RefusedHead], None]
 
 _log = logging.getLogger(__name__)
 _LOG_SECONDS: Final = 60.0
@@ -47,8 +62,8 @@ class Unfinished:
 class Connections:
     """Admit connections up to the limits, and count those refused.
 
-    `on_refuse` is told of connections that are refused, `on_head` of requests that end theirs before a
-    handler sees them. `descriptors` is the process's limit on open files, None for no limit; it is set when the
+    `on_refuse` is told of connections that are refused, each of `on_head` of requests that end theirs before a handler
+    sees them. `descriptors` is the process's limit on open files, None for no limit; it is set when the
     listener starts.
     """
 
@@ -56,7 +71,7 @@ class Connections:
         self,
         limits: Limits,
         on_refuse: Callable[[RefusedReason], None] | None = None,
-        on_head: Callable[[HeadReason], None] = lambda _: None,
+        on_head: Sequence[OnHead] = (),
     ) -> None:
         self.limits = limits
         self.unfinished = Unfinished(limits.unfinished_bytes, limits.unfinished_per_peer_bytes)
@@ -64,7 +79,7 @@ class Connections:
         self.open = 0
         self.lingering = 0
         self._on_refuse = on_refuse
-        self._on_head = on_head
+        self._on_head = tuple(on_head)
         self._unlogged: Counter[RefusedReason] = Counter()
         self._logged_at = -_LOG_SECONDS
 
@@ -90,10 +105,12 @@ class Connections:
             self._on_refuse(reason)
         self.report()
 
-    def refuse_head(self, reason: str) -> None:
-        """Count a request that ends its connection; `refuse` counts those over a limit."""
-        if reason in HEAD_REASONS:
-            self._on_head(cast(HeadReason, reason))
+    def refuse_head(self, reason: str, peer: str, status: int | None = None, request_id: str | None = None) -> None:
+        """Tell of a request that ends its connection; `refuse` counts those over a limit."""
+        if reason in _HEAD_REASONS:
+            refused = RefusedHead(cast(HeadReason, reason), peer, status, request_id)
+            for tell in self._on_head:
+                tell(refused)
 
     def report(self) -> None:
         """Log the refusals since the last such line, at most once a minute."""

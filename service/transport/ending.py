@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.access.failures import NO_PEER
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, Problem, unavailable
 from service.transport.connections import Connections, RefusedReason
 from service.transport.gate import ReadGate
@@ -70,7 +71,7 @@ class EndingProtocol(HttpToolsProtocol):
         """Take the connection in, or tell its client that there are too many."""
         super().connection_made(transport)
         self.flow = ReadGate(transport)
-        self._peer = self.client[0] if self.client else "unix"
+        self._peer = self.client[0] if self.client else NO_PEER
         descriptor = transport.get_extra_info("socket").fileno()
         self._refused_because = self._connections.admit(descriptor)
         if self._refused_because is None:
@@ -126,7 +127,8 @@ class EndingProtocol(HttpToolsProtocol):
             return
         self._connections.lingering += 1
         why = "too many connections are open" if reason == "limit" else "too many files are open"
-        self._farewell = render(unavailable(OVERLOADED, why, self._connections.limits.retry_after_seconds))
+        problem = unavailable(OVERLOADED, why, self._connections.limits.retry_after_seconds)
+        self._farewell = render(problem, secrets.token_hex(8))
         self._say_farewell()
 
     def _fail(self, problem: Problem) -> None:
@@ -134,9 +136,10 @@ class EndingProtocol(HttpToolsProtocol):
         if self._ended:
             return
         self._ended = True
-        self._connections.refuse_head(problem.kind.slug)
+        request_id = secrets.token_hex(8)
+        self._connections.refuse_head(problem.kind.slug, self._peer, problem.kind.status, request_id)
         self._unparsed = None
-        self._farewell = render(problem)
+        self._farewell = render(problem, request_id)
         if self._place is BODY:
             self._give_up_request()
         self._count(0)
@@ -174,9 +177,8 @@ class EndingProtocol(HttpToolsProtocol):
         cast(ReadGate, self.flow).release()
 
 
-def render(problem: Problem) -> bytes:
+def render(problem: Problem, request_id: str) -> bytes:
     """Make a whole response that ends the connection."""
-    request_id = secrets.token_hex(8)
     body = msgspec.json.encode(problem.document(request_id))
     fields = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
     fields |= {"x-request-id": request_id, **problem.headers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -12,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.access.failures import peer_of
+from service.access.key import NO_KEY
 from service.contract.problems import (
     INTERNAL,
     INVALID_REQUEST,
@@ -22,17 +25,34 @@ from service.contract.problems import (
     FieldError,
     Problem,
 )
-from service.transport.asgi import is_header_safe
+from service.transport.asgi import is_header_safe, parse_traceparent
 
 _log = logging.getLogger(__name__)
 _MOST_ERRORS: Final = 20
 _LONGEST: Final = 500
+KEPT_OUT: Final = (401, 429)
+"""Statuses of requests that were refused for their API key."""
+
 _BY_STATUS: Final = {400: MALFORMED_JSON, 404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error with an RFC 9457 problem."""
-    app.add_exception_handler(Problem, _problem)
+LogRefusal = Callable[[str, str, str, int, str, str | None], None]
+"""Told the address of the client, the key's name, the reason, the status, the request id and the trace id."""
+
+
+def install_error_handlers(app: FastAPI, log: LogRefusal | None = None) -> None:
+    """Make `app` answer every error with an RFC 9457 problem; `log` hears of missing and wrong keys."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        request_id = _request_id(request)
+        if log is not None and error.kind.status in KEPT_OUT:
+            trace = parse_traceparent(request.headers.get("traceparent"))
+            trace_id = None if trace is None else trace.trace_id
+            log(peer_of(request.scope), NO_KEY, error.kind.slug, error.kind.status, request_id, trace_id)
+        return problem_response(error, request_id)
+
+    app.add_exception_handler(Problem, answer)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(Exception, _unexpected)
@@ -48,11 +68,6 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 def _request_id(request: Request) -> str:
     asked = request.headers.get("x-request-id", "")
     return asked if is_header_safe(asked) else secrets.token_hex(8)
-
-
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return problem_response(error, _request_id(request))
 
 
 async def _http(request: Request, error: Exception) -> Response:

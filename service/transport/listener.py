@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 import uvicorn
@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from models.contract.serving import RERANK_PATH
 from service.settings import Settings
 from service.timing.limiter import LogLimiter
-from service.transport.connections import Connections
+from service.transport.connections import Connections, OnHead
 from service.transport.gate import Gate
 from service.transport.limits import Limits, raise_descriptor_limit
 from service.transport.protocol import TimedProtocol
@@ -36,8 +36,8 @@ class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals alone.
 
     The process has two of them and one way to stop. `gate` may refuse a request to `/v1/rerank` unread. `connections`
-    counts and limits; missing: as for an admin listener. `shared`: other processes accept from the same socket, and may
-    go on doing so.
+    counts and limits; missing: as for an admin listener, and each of `on_head` is told of requests whose HTTP is
+    refused. `shared`: other processes accept from the same socket, and may go on doing so.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class Listener(uvicorn.Server):
         *,
         gate: Gate | None = None,
         connections: Connections | None = None,
+        on_head: Sequence[OnHead] = (),
         shared: bool = False,
     ) -> None:
-        self._counts = connections or Connections(Limits.of(settings, admin=True))
+        self._counts = connections or Connections(Limits.of(settings, admin=True), on_head=on_head)
         self._protocol = functools.partial(
             TimedProtocol, connections=self._counts, gate=gate, gate_path=RERANK_PATH.encode()
         )

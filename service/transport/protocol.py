@@ -205,7 +205,7 @@ class TimedProtocol(BoundedProtocol):
 
     def _count_timeout(self) -> None:
         if self._place is HEAD:
-            self._connections.refuse_head("timeout")
+            self._connections.refuse_head("timeout", self._peer)
 
     def _stop_timer(self) -> None:
         if self._read_timer is not None:

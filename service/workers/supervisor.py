@@ -17,6 +17,7 @@ from service.bundles.chores import Chores
 from service.inference.onnx.choose import session_config
 from service.settings import Settings, SettingsError
 from service.telemetry.pacing import spare_what_is_loaded
+from service.telemetry.refusal_log import RefusalLog
 from service.telemetry.versions import KEY
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
@@ -63,11 +64,13 @@ async def supervise(settings: Settings) -> int:
     access.share(crew.take_keys)
     access.public.on_failure(metrics.access.failed)
     access.observe(metrics.access)
+    refusals = RefusalLog()
     app = admin_app(
-        *(settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond, access)
+        *(settings, fleet.models, fleet.reload, SceneDesk.of(fleet), CatalogueDesk.of(fleet), gatherer.respond, access),
+        log=refusals.add,
     )
     spare_what_is_loaded()
-    admin = Listener(app, settings, sockets.admin)
+    admin = Listener(app, settings, sockets.admin, on_head=[refusals.head])
     _log.info("inference runs on %s, in %d workers", settings.provider, settings.workers)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(admin.listen())
@@ -87,5 +90,6 @@ async def supervise(settings: Settings) -> int:
             admin.should_exit = True
             await crew.ended()
         await serving
+    refusals.flush()
     _log.info("stopped")
     return 1 if crew.failed else 0

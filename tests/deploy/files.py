@@ -24,15 +24,23 @@ _SUFFIXES: Final = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_to
 _METRIC: Final = re.compile(r"(?<![:\w])rerank_\w+")
 
 
-def exported_series() -> frozenset[str]:
-    """Every series name that a scrape can have, of one process or of several."""
+def exported_families() -> dict[str, frozenset[str]]:
+    """The series of each family that a scrape can have, of one process or of several.
+
+    Families of the client library (`process_`, `python_`) and times of creation are left out.
+    """
     registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0, 1).registry)
-    return frozenset(
-        family.name + suffix
+    return {
+        family.name: frozenset(family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",)))
         for text in (generate_latest(registry).decode() for registry in registries)
         for family in text_string_to_metric_families(text)
-        for suffix in _SUFFIXES.get(family.type, ("",))
-    )
+        if family.name.startswith("rerank_") and not family.name.endswith("_created")
+    }
+
+
+def exported_series() -> frozenset[str]:
+    """Every series name that a scrape can have, of one process or of several."""
+    return frozenset().union(*exported_families().values())
 
 
 def metrics_in(expression: str) -> set[str]:

@@ -45,6 +45,11 @@ def test_records_of_real_requests_are_observed_warm_and_cold(
         assert figures["warm"] > 0
         lines.append(len(caplog.records) - before)
     assert lines == [0, 0, 44]
+    with observing.tracers(records) as traces:
+        assert list(traces) == ["traces, not sampled", "traces, sampled"]
+        assert all(observing._figures(records, found)["warm"] > 0 for found in traces.values())
+    monkeypatch.setattr(observing, "_WHOLE", 3)
+    assert asyncio.run(observing._whole(model)) > 50
 
 
 def test_trees_take_turns_and_each_observer_has_a_row(
@@ -55,7 +60,9 @@ def test_trees_take_turns_and_each_observer_has_a_row(
     def run(command: list[str], *, env: dict[str, str], **_: object) -> Any:
         asked.append(env["PYTHONPATH"])
         assert command[1:] == [observing.__file__, "--once"]
-        return type("Done", (), {"stdout": json.dumps({"metrics": {"warm": 10 * len(asked), "cold": 50}})})
+        return type(
+            "Done", (), {"stdout": json.dumps({"metrics": {"warm": 10 * len(asked), "cold": 50}, "whole": {"warm": 1}})}
+        )
 
     monkeypatch.setattr("subprocess.run", run)
     before = Path("before").resolve()
@@ -65,7 +72,9 @@ def test_trees_take_turns_and_each_observer_has_a_row(
         "| tree | observers | warm, µs | cold, µs |",
         "|---|---|---|---|",
         "| before | metrics | 20.0 (10.0 to 30.0) | 50.0 (50.0 to 50.0) |",
+        "| before | whole | 1.0 (1.0 to 1.0) |  |",
         "| this tree | metrics | 30.0 (20.0 to 40.0) | 50.0 (50.0 to 50.0) |",
+        "| this tree | whole | 1.0 (1.0 to 1.0) |  |",
     ]
 
 

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.access.key import MOST_KEYS, RESERVED_NAME, ApiKey, KeysError
+from service.access.key import MOST_KEYS, NO_KEY, ApiKey, KeysError
 from service.access.reading import LONGEST, MOST_BYTES, parse_keys, read_keys
 from service.access.sources import Access
 from service.settings import SettingsError, load_settings
-from service.telemetry.records import NO_KEY
 from tests.service.access.files import SECRETS, entry, write_keys
 
 SECRET = "s3cr3t-s3cr3t-s3cr3t"
@@ -102,7 +101,7 @@ def test_names_with_odd_characters_are_refused_and_not_repeated(name: str) -> No
 
 
 def test_the_name_that_metrics_use_for_none_is_refused() -> None:
-    assert RESERVED_NAME == NO_KEY
+    assert NO_KEY == "none"
     assert "metrics use it" in refusal(f'[[keys]]\nname="{NO_KEY}"\nkey="{SECRET}"')
 
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.serving import RERANK_PATH
+from service.access.key import NO_KEY
 from service.contract.problems import MEDIA_TYPE
 from service.ranking.refusing import HeadRefusals, no_place
 from service.telemetry.metrics import Metrics
-from service.telemetry.records import NO_KEY, RequestRecord
+from service.telemetry.records import RequestRecord
 from service.timing.admission import RefusalReason
 from service.transport.asgi import ARRIVAL_KEY, is_header_safe, new_id
 from service.transport.gate import Refusal

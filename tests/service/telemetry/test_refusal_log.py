@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.telemetry.refusal_log import OTHERS, SECONDS, RefusalLog, Refused
-from tests.service.telemetry.log_lines import Clock
+from service.telemetry.refusal_log import OTHERS, SECONDS, RefusalKind, RefusalLog
+from service.transport.connections import RefusedHead
+from tests.service.telemetry.log_lines import Clock, fields_of
 
 
 class Kept(RefusalLog):
@@ -18,9 +20,9 @@ class Kept(RefusalLog):
     def __init__(self, most: int = 256) -> None:
         self.clock = Clock()
         self.written: list[tuple[float, str, str, int]] = []
-        super().__init__(self._keep, most=most, clock=self.clock, later=self.clock.later)
+        super().__init__(write=self._keep, most=most, clock=self.clock, later=self.clock.later)
 
-    def _keep(self, refused: Refused) -> None:
+    def _keep(self, refused: RefusalKind) -> None:
         self.written.append((self.clock.now, refused.peer, refused.reason, refused.count))
 
     def note(self, peer: str, reason: str = "shed") -> None:
@@ -100,3 +102,14 @@ def test_the_end_tells_what_had_no_line(count: int) -> None:
         log.note("a")
     log.flush()
     assert [line[3] for line in log.written] == [1, *([count] if count else [])]
+
+
+def test_the_line_of_a_head_has_what_there_was_of_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service.requests")
+    log = RefusalLog(later=Clock().later)
+    log.head(RefusedHead("headers-too-large", "10.0.0.7", 431, "r-1"))
+    log.head(RefusedHead("timeout", "10.0.0.7"))
+    common = {"message": "requests refused", "level": "info", "peer": "10.0.0.7", "key": "none", "refused": 1}
+    answered, silent = map(fields_of, caplog.records)
+    assert answered == {**common, "reason": "headers-too-large", "status": 431, "request_id": "r-1"}
+    assert silent == {**common, "reason": "timeout"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from service.telemetry.records import OUTCOMES
 from tests.service.requests import candidate, request
-from tests.service.telemetry.process import Service, serving, wait_for
+from tests.service.telemetry.process import HOST, WAIT_SECONDS, Service, serving, wait_for
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SECRET = "marked-7c1f"
@@ -133,6 +134,37 @@ def test_refusals_have_a_line_of_each_kind_and_their_number_at_the_end(bundle: P
     invalid = ("127.0.0.1", "key-1", "invalid-request", 422, "info")
     assert kinds == [(*unauthorized, 1), (*invalid, 1), (*unauthorized, 11), (*invalid, 11)]
     assert (found[1]["request_id"], found[3]["request_id"]) == ("empty-0", "empty-11")
+
+
+def keep_out(lines: Lines) -> list[tuple[str, str]]:
+    """Ask with no key, a wrong key, and wrong HTTP on both ports; the peers and reasons of the log's lines."""
+    service = lines.service
+    for port, path in ((service.port, "/v1/models"), (service.admin_port, "/admin/v1/models")):
+        for headers in ({}, {"Authorization": "Bearer wrong", "traceparent": TRACE}):
+            assert service.ask(path, headers=headers, port=port)[0] == 401
+        for _ in range(2):
+            with socket.create_connection((HOST, port), timeout=WAIT_SECONDS) as connection:
+                connection.sendall(b"nonsense\r\n\r\n")
+                assert b'"status":400' in connection.makefile("rb").read()
+    wait_for(lambda: len(lines.all) >= 2)
+    status, text = service.stop()
+    assert status == 0
+    assert "service.access.keys" not in "".join(text), "nothing else logs a refused request"
+    return [(x["reason"], x["peer"]) for x in lines_of(text) for _ in range(x["refused"])]
+
+
+def test_those_without_a_key_and_with_wrong_http_are_in_the_log_whatever_they_ask(bundle: Path) -> None:
+    with serving(bundle.parents[1], "--log-requests", "0", environment={"LISTWRIGHT_API_KEYS": KEY}) as service:
+        found = keep_out(Lines(service))
+    assert sorted(found) == [*[("malformed-http", HOST)] * 4, *[("unauthorized", HOST)] * 4]
+
+
+@pytest.mark.slow
+def test_the_supervisor_of_workers_logs_those_of_the_admin_port(bundle: Path) -> None:
+    flags = ("--workers", "2", "--log-requests", "0")
+    with serving(bundle.parents[1], *flags, environment={"LISTWRIGHT_API_KEYS": KEY}) as service:
+        found = keep_out(Lines(service))
+    assert sorted(found) == [*[("malformed-http", HOST)] * 4, *[("unauthorized", HOST)] * 4]
 
 
 def test_without_a_share_only_trouble_has_a_line(bundle: Path) -> None:

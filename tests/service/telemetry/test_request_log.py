@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.telemetry.records import BatchRecord
 from service.telemetry.request_log import (
     LEFT_OUT_SECONDS,
     MOST_A_SECOND,
-    Allowance,
     RequestLog,
     RequestLogOptions,
     is_sampled,
@@ -193,11 +191,6 @@ def test_a_client_that_always_sends_the_same_trace_cannot_flood_the_log(caplog: 
     assert log.lines[-1]["left_out_sampled"] == 70
 
 
-def test_an_allowance_begins_anew_each_second() -> None:
-    allowance = Allowance(2)
-    assert [allowance.take(now) for now in (5.0, 5.5, 5.9, 6.0, 6.5, 6.9)] == [True, True, False, True, True, False]
-
-
 def refused(i: int = 0, **changes: Any) -> Any:
     facts = {"request_id": f"r-{i}", "outcome": "invalid", "status": 422, "reason": "invalid-request", "choice": None}
     return request_record(**{**facts, **changes})
@@ -226,7 +219,9 @@ def test_refusals_have_one_line_a_minute_with_their_number(caplog: pytest.LogCap
     assert log.lines[-1]["refused"] == 1
 
 
-@pytest.mark.parametrize(("status", "level"), [(401, "warning"), (503, "warning"), (422, "info"), (413, "info")])
+@pytest.mark.parametrize(
+    ("status", "level"), [(401, "warning"), (429, "warning"), (503, "warning"), (422, "info"), (413, "info")]
+)
 def test_a_refusal_warns_unless_the_request_was_wrong(
     caplog: pytest.LogCaptureFixture, status: int, level: str
 ) -> None:
@@ -247,33 +242,17 @@ def test_what_has_been_counted_is_told_at_the_end(caplog: pytest.LogCaptureFixtu
     log = Kept(caplog)
     for i in range(5):
         log.observe(refused(i))
-        log.refused("10.0.0.8", "none", "shed", 503, f"s-{i}", None)
+        log.refusals.add("10.0.0.8", "none", "shed", 503, f"s-{i}", None)
     log.flush()
     assert [(line["peer"], line["refused"]) for line in log.lines[2:]] == [("10.0.0.7", 4), ("10.0.0.8", 4)]
     log.flush()
     assert len(log.lines) == 4
 
 
-def batch(**changes: Any) -> BatchRecord:
-    facts: dict[str, Any] = {
-        "request_id": "b-1",
-        "trace_id": None,
-        "span_id": None,
-        "outcome": "ok",
-        "status": 200,
-        "seconds": 0.5,
-        "reason": None,
-        "peer": "10.0.0.7",
-        "key": "none",
-        "requests": {"ok": 3, "degraded": 1},
-    }
-    return BatchRecord(**{**facts, **changes})
-
-
 def test_a_batch_has_a_line_with_counts_and_a_refused_one_is_counted(caplog: pytest.LogCaptureFixture) -> None:
     log = Kept(caplog)
-    log.observe_batch(batch())
-    log.observe_batch(batch(outcome="invalid", status=400, reason="malformed-json", requests={}))
+    log.observe_batch(request_record(request_id="b-1", seconds=0.5), {"ok": 3, "degraded": 1})
+    log.observe_batch(request_record(outcome="invalid", status=400, reason="malformed-json"), {})
     whole, first = log.lines
     assert (whole["message"], whole["requests"], whole["duration_ms"]) == ("batch", 4, 500.0)
     assert (whole["requests_ok"], whole["requests_degraded"], whole["requests_rejected"]) == (3, 1, 0)
@@ -285,6 +264,6 @@ def test_nothing_is_made_below_the_level_of_the_log(caplog: pytest.LogCaptureFix
     caplog.set_level(logging.WARNING, "service.requests")
     log.observe(request_record())
     log.observe(refused())
-    log.observe_batch(batch())
+    log.observe_batch(request_record(), {"ok": 1})
     log.observe(request_record(outcome="error", status=500))
     assert [line["status"] for line in log.lines] == [500]
