@@ -43,6 +43,11 @@ def exported_series() -> frozenset[str]:
     ) - {f"{_WITHOUT_SUM}_sum"}
 
 
+def family_of(series: str) -> str:
+    """The metric that a series belongs to, by its name."""
+    return re.sub("_(bucket|sum|count|total)$", "", series)
+
+
 def metrics_in(expression: str) -> set[str]:
     """The service's metrics that a PromQL expression names; recorded series, which have colons, are not among them."""
     return set(_METRIC.findall(expression))

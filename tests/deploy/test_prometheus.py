@@ -14,8 +14,17 @@ import pytest
 from deploy.alerts import __main__ as command
 from deploy.alerts.__main__ import main
 from deploy.alerts.files import ALERTS, GROUPS, RESOURCE_FILE, RULES_FILE, rules
+from deploy.alerts.objectives import TARGET
 from deploy.alerts.rules import AS_WRITTEN, DAY, SHORTENED, duration
-from tests.deploy.files import PROMETHEUS, dashboard_expressions, exported_series, metrics_in, runbook_queries
+from service.telemetry.objectives import TARGET_SHARE
+from tests.deploy.files import (
+    PROMETHEUS,
+    dashboard_expressions,
+    exported_series,
+    family_of,
+    metrics_in,
+    runbook_queries,
+)
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 DASHBOARD_QUERIES: Final = [expression for _, expression in dashboard_expressions()]
@@ -70,10 +79,10 @@ def test_every_metric_in_the_rules_exists() -> None:
 
 
 def test_every_metric_in_the_runbook_exists() -> None:
-    families = {re.sub("_(bucket|sum|count)$", "", series) for series in exported_series()}
+    histograms = {family_of(series) for series in exported_series() if series.endswith("_bucket")}
     assert len(RUNBOOK_QUERIES) > 30
     for query in RUNBOOK_QUERIES:
-        assert metrics_in(query) <= exported_series() | families, query
+        assert metrics_in(query) <= exported_series() | histograms, query
 
 
 def test_every_file_made_from_the_alerts_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +117,10 @@ def test_every_alert_says_what_is_wrong_and_where_to_read_on() -> None:
         assert annotations["runbook_url"] == f"https://wiki/page#{alert.name.lower()}"
         assert annotations["summary"]
         assert annotations["description"].endswith((".", "?"))
+
+
+def test_the_alerts_hold_the_services_own_objective() -> None:
+    assert TARGET == TARGET_SHARE
 
 
 def test_the_alerts_hard_code_no_budget_and_no_window() -> None:
