@@ -44,6 +44,7 @@ _MODELS: Final = (
         description="Its runs fail or answer what cannot be. The score formula made these lists instead.",
     ),
     Alert(
+        # The median, since the client library gives no sum for a histogram with negative values.
         name="RerankShadowDisagrees",
         severity="ticket",
         hold=15 * MINUTE,
@@ -51,12 +52,11 @@ _MODELS: Final = (
         limits={"tau": 0.5},
         floors={"floor": 100},
         expr="""\
-sum by (@by, model, version) (rate(rerank_shadow_kendall_tau_sum[@window]))
-  / sum by (@by, model, version) (rate(rerank_shadow_kendall_tau_count[@window])) < @tau
+histogram_quantile(0.5, sum by (@by, model, version, le) (rate(rerank_shadow_kendall_tau_bucket[@window]))) < @tau
   and sum by (@by, model, version) (increase(rerank_shadow_kendall_tau_count[@window])) >= @floor
 """,
         summary="the shadow {{ $labels.model }} {{ $labels.version }} orders lists otherwise",
-        description="Kendall's tau is {{ printf `%.2f` $value }} on average. No client sees its lists.",
+        description="The median of Kendall's tau is {{ printf `%.2f` $value }}. No client sees its lists.",
     ),
 )
 

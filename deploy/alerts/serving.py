@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.alerts.rules import HOUR, MINUTE, Alert, Group, share_of_arrivals
+from deploy.alerts.rules import DAY, HOUR, MINUTE, Alert, Group, share_of_arrivals
 
 _READY: Final = (
     Alert(
+        # Pods that find no node are no targets: there is no `up` then, but perhaps that of another namespace.
         name="RerankAllDown",
         severity="page",
         hold=MINUTE,
-        expr="sum by (@by) (up{@jobs}) == 0 or absent(up{@jobs})",
+        windows={"ago": HOUR},
+        expr="""\
+sum by (@by) (up{@jobs}) == 0
+  or absent(up{@jobs})
+  or count by (@by) (up{@jobs} offset @ago) unless on (@by) up{@jobs}
+""",
         summary="no process of the service can be scraped",
         description="All are gone or stuck, or Prometheus has no target. Clients get no answer in the first case.",
     ),
@@ -131,20 +137,26 @@ sum by (@by) (increase(rerank_batch_requests_total{outcome!~"invalid|cancelled"}
 
 _ACCESS: Final = (
     Alert(
-        # Floods of wrong keys are counted as `limited`, so this is many clients that know no valid key.
+        # Somebody who guesses keys takes no valid request away, so there must be fewer of those than a day before.
+        # `limited` counts: behind a proxy, or from one client, most requests with an old key are.
         name="RerankClientsLockedOut",
         severity="page",
         hold=5 * MINUTE,
-        windows={"window": 5 * MINUTE},
-        limits={"share": 0.5},
+        windows={"window": 5 * MINUTE, "hour": HOUR, "day": DAY},
+        limits={"share": 0.5, "left": 0.5},
         floors={"floor": 100},
-        expr=share_of_arrivals('rerank_auth_failures_total{reason="unknown"}')
+        expr=share_of_arrivals('rerank_auth_failures_total{reason=~"unknown|limited"}')
         + """\
 > @share
-  and sum by (@by) (increase(rerank_auth_failures_total{reason="unknown"}[@window])) >= @floor
+  and sum by (@by) (increase(rerank_auth_failures_total{reason=~"unknown|limited"}[@window])) >= @floor
+  and sum by (@by) (rate(rerank_slo_valid_total{objective="latency"}[@window]))
+    < @left * sum by (@by) (rate(rerank_slo_valid_total{objective="latency"}[@hour] offset @day))
 """,
         summary="{{ $value | humanizePercentage }} of what arrives has an unknown key",
-        description="These clients get 401 and no list. Most likely a key was removed that they still use.",
+        description=(
+            "These clients get 401 or 429 and no list, and there are fewer than half of yesterday's valid requests. "
+            "Most likely a key was removed that clients still use."
+        ),
     ),
     Alert(
         name="RerankAuthFailures",

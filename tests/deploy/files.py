@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry.metrics import Metrics
 from service.workers.gathering import SupervisorMetrics
+from tests.documents import spans
 
 ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
@@ -20,8 +21,15 @@ READY: Final = ROOT / "deploy" / "listwright-ready"
 """The health check of the containers."""
 DASHBOARD: Final = ROOT / "deploy" / "grafana" / "dashboards" / "listwright.json"
 
+RUNBOOK: Final = ROOT / "docs" / "runbook.md"
+
 _SUFFIXES: Final = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}
+_WITHOUT_SUM: Final = "rerank_shadow_kendall_tau"
+"""It has negative values, and the client library gives no sum for a histogram with these."""
+
 _METRIC: Final = re.compile(r"(?<![:\w])rerank_\w+")
+_SELECTOR: Final = re.compile(r"(?<![:\w])(rerank_\w+)\{([^}]*)\}")
+_MATCHER: Final = re.compile(r'(\w+)(?:=|!=|=~|!~)"([^"]*)"')
 
 
 def exported_families() -> dict[str, frozenset[str]]:
@@ -40,12 +48,35 @@ def exported_families() -> dict[str, frozenset[str]]:
 
 def exported_series() -> frozenset[str]:
     """Every series name that a scrape can have, of one process or of several."""
-    return frozenset().union(*exported_families().values())
+    return frozenset().union(*exported_families().values()) - {f"{_WITHOUT_SUM}_sum"}
+
+
+def family_of(series: str) -> str:
+    """The metric that a series belongs to, by its name."""
+    return re.sub("_(bucket|sum|count|total)$", "", series)
 
 
 def metrics_in(expression: str) -> set[str]:
     """The service's metrics that a PromQL expression names; recorded series, which have colons, are not among them."""
     return set(_METRIC.findall(expression))
+
+
+def matched_values(expression: str) -> set[tuple[str, str, str]]:
+    """Metric, label and value of every matcher in a PromQL expression; of a pattern each alternative."""
+    return {
+        (metric, label, value)
+        for metric, matchers in _SELECTOR.findall(expression)
+        for label, pattern in _MATCHER.findall(matchers)
+        for value in pattern.split("|")
+    }
+
+
+def runbook_queries() -> Iterator[str]:
+    """Every query of the runbook: those in blocks, of which some have several lines, and those in the prose."""
+    text = RUNBOOK.read_text("utf-8")
+    for block in re.findall(r"^```promql\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield from re.split(r"\n(?! )", block.strip())
+    yield from (span for span in spans(text) if "rerank_" in span)
 
 
 def panels() -> list[dict[str, Any]]:

@@ -14,10 +14,21 @@ import pytest
 from deploy.alerts import __main__ as command
 from deploy.alerts.__main__ import main
 from deploy.alerts.files import ALERTS, GROUPS, RESOURCE_FILE, RULES_FILE, rules
+from deploy.alerts.objectives import TARGET
 from deploy.alerts.rules import AS_WRITTEN, DAY, SHORTENED, duration
-from tests.deploy.files import PROMETHEUS, dashboard_expressions, exported_series, metrics_in
+from service.telemetry.objectives import TARGET_SHARE
+from tests.deploy.files import (
+    PROMETHEUS,
+    dashboard_expressions,
+    exported_series,
+    family_of,
+    metrics_in,
+    runbook_queries,
+)
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+DASHBOARD_QUERIES: Final = [expression for _, expression in dashboard_expressions()]
+RUNBOOK_QUERIES: Final = list(runbook_queries())
 UNIT_TESTS: Final = sorted((PROMETHEUS / "tests").glob("*.yml"))
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed; Debian has it in `prometheus`")
@@ -48,10 +59,11 @@ def test_rules_with_shortened_windows_are_valid(tmp_path: Path) -> None:
 
 
 @needs_promtool
-def test_every_query_of_the_dashboard_parses(tmp_path: Path) -> None:
-    rules = [{"record": f"panel:{i}", "expr": e} for i, (_, e) in enumerate(dashboard_expressions())]
+@pytest.mark.parametrize("queries", [DASHBOARD_QUERIES, RUNBOOK_QUERIES], ids=["dashboard", "runbook"])
+def test_every_query_parses(tmp_path: Path, queries: list[str]) -> None:
+    rules = [{"record": f"query:{i}", "expr": query} for i, query in enumerate(queries)]
     path = tmp_path / "rules.yml"
-    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}), "utf-8")
+    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}), "utf-8")
     _promtool("check", "rules", str(path))
 
 
@@ -64,6 +76,13 @@ def test_every_metric_in_the_rules_exists() -> None:
     series = exported_series()
     for rule in (rule for group in _groups(RULES_FILE) for rule in group["rules"]):
         assert metrics_in(rule["expr"]) <= series, rule
+
+
+def test_every_metric_in_the_runbook_exists() -> None:
+    histograms = {family_of(series) for series in exported_series() if series.endswith("_bucket")}
+    assert len(RUNBOOK_QUERIES) > 30
+    for query in RUNBOOK_QUERIES:
+        assert metrics_in(query) <= exported_series() | histograms, query
 
 
 def test_every_file_made_from_the_alerts_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +117,10 @@ def test_every_alert_says_what_is_wrong_and_where_to_read_on() -> None:
         assert annotations["runbook_url"] == f"https://wiki/page#{alert.name.lower()}"
         assert annotations["summary"]
         assert annotations["description"].endswith((".", "?"))
+
+
+def test_the_alerts_hold_the_services_own_objective() -> None:
+    assert TARGET == TARGET_SHARE
 
 
 def test_the_alerts_hard_code_no_budget_and_no_window() -> None:

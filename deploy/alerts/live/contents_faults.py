@@ -69,11 +69,33 @@ def scenes(stage: Stage) -> None:
         watched.until_firing()
 
 
-def key_file(stage: Stage) -> None:
-    """Empty the file of keys."""
+def _key_file(stage: Stage, *names: str) -> Path:
+    """Write a file with a key of each name."""
     file = stage.trial.scratch / "keys.toml"
-    file.write_text('[[keys]]\nname = "shop"\nkey = "a-key-of-twenty-letters"\n', "utf-8")
-    file.chmod(0o600)
+    file.touch(0o600)
+    file.write_text("".join(f'[[keys]]\nname = "{name}"\nkey = "{_key(name)}"\n' for name in names), "utf-8")
+    return file
+
+
+def _key(name: str) -> str:
+    return f"a-long-key-of-the-{name}"
+
+
+def locked_out(stage: Stage) -> None:
+    """Remove the key of a client that goes on with it; the steady client has none."""
+    file = _key_file(stage, "shop", "other")
+    with stage.serve(*ROOMY, "--api-keys-file", str(file)) as watched:
+        service = watched.service
+        service.session.headers["Authorization"] = f"Bearer {_key('shop')}"
+        _repeat(service.rerank, _BASELINE)
+        _key_file(stage, "other")
+        _hangup(watched)
+        watched.until_firing(lambda: [service.rerank() for _ in range(10)])
+
+
+def refused_keys(stage: Stage) -> None:
+    """Empty the file of keys."""
+    file = _key_file(stage, "shop")
     with stage.serve(*ROOMY, "--api-keys-file", str(file)) as watched:
         file.write_text("", "utf-8")
         _hangup(watched)
@@ -249,7 +271,14 @@ FAULTS: Final = (
         "RerankBundleRefused",
     ),
     _fault(scenes, "scenes", "`colour = 1` in `scenes.toml`, then SIGHUP", "RerankScenesRefused"),
-    _fault(key_file, "key-file", "the file of keys emptied, then SIGHUP", "RerankKeysRefused"),
+    _fault(
+        locked_out,
+        "locked-out",
+        "a client's key removed from the file of keys, then SIGHUP; another client without a key",
+        "RerankAuthFailures",
+        "RerankClientsLockedOut",
+    ),
+    _fault(refused_keys, "refused-keys", "the file of keys emptied, then SIGHUP", "RerankKeysRefused"),
     _fault(catalogue, "catalogue", "a newer catalogue with garbage in it, then SIGHUP", "RerankCatalogueRefused"),
     _fault(old_catalogue, "old-catalogue", "a catalogue whose `catalogue.json` is of last year", "RerankCatalogueOld"),
     _fault(model_errors, "model-errors", "a graph that answers NaN at one λ", "RerankModelErrors"),

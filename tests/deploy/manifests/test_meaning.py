@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from deploy.alerts.rules import JOBS
 from models.commands import fetch
 from service.settings import Settings
 from tests.deploy.files import ROOT, exported_series, metrics_in
@@ -165,7 +166,9 @@ def test_the_service_the_policy_and_the_monitor_use_the_public_port(name: str) -
 def test_the_monitors_job_and_interval_are_those_of_the_alerts(name: str) -> None:
     monitor = one(name, "ServiceMonitor")["spec"]
     job = one(name, "Service")["metadata"]["labels"][monitor["jobLabel"]]
-    assert f'up{{job="{job}"' in (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8")
+    (selected,) = re.findall(r'^job=~"(.*)"$', JOBS)
+    assert re.fullmatch(selected, job)
+    assert f"up{{{JOBS}}}" in (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8")
     prometheus = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text("utf-8"))
     assert monitor["endpoints"][0]["interval"] == prometheus["global"]["scrape_interval"]
 

@@ -1,4 +1,7 @@
-"""Every query of the dashboard, asked of a real Prometheus that has scraped a service with requests of all kinds."""
+"""Queries of the dashboard, and what alerts and runbook select, asked of a real Prometheus.
+
+It has scraped a service with requests of all kinds.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from typing import Any
 import pytest
 from prometheus_client import start_http_server
 
+from deploy.alerts.files import ALERTS, GROUPS
 from service.scenes.scene import Scene
 from service.workers.gathering import SupervisorMetrics
-from tests.deploy.files import dashboard_expressions
+from tests.deploy.files import dashboard_expressions, matched_values, metrics_in, runbook_queries
 from tests.deploy.prometheus_server import Prometheus, needs_prometheus, scraping
 from tests.service.catalogued import catalogued, known
 from tests.service.live import Live, fake_model
@@ -85,6 +89,24 @@ def test_the_figures_are_those_of_the_requests(prometheus: Prometheus) -> None:
     (age,) = prometheus.values(expressions["Catalogue: age"])
     assert age > 0
     assert 0 < prometheus.values(expressions["Open files, share of the limit"])[0] < 1
+
+
+def test_every_series_of_the_alerts_is_there(prometheus: Prometheus) -> None:
+    names = set(prometheus.get("label/__name__/values"))
+    for alert in ALERTS:
+        assert metrics_in(alert.expr) <= names | {"rerank_bundle_refused"}, alert.name
+
+
+def test_every_label_and_value_that_is_selected_is_there(prometheus: Prometheus) -> None:
+    expressions = (*(rule.expr for group in GROUPS for rule in group.rules), *runbook_queries())
+    matched = {
+        each
+        for expression in (*expressions, *dict(dashboard_expressions()).values())
+        for each in matched_values(expression)
+    }
+    assert len(matched) > 15
+    for metric, label, value in sorted(matched):
+        assert value in prometheus.get(f"label/{label}/values", **{"match[]": metric}), (metric, label, value)
 
 
 def test_a_query_that_is_wrong_is_a_failure(prometheus: Prometheus, tmp_path: Path) -> None:
