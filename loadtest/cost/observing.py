@@ -155,7 +155,7 @@ def _request_log(share: float) -> RequestLog:
 
 @contextlib.contextmanager
 def tracers(records: Sequence[RequestRecord]) -> Iterator[dict[str, Sequence[RequestObserver]]]:
-    """Yield the rows of tracing: of requests whose trace is not sampled, and of those whose is."""
+    """Yield the rows of tracing: of requests that are not sampled, and that are."""
     if not WITH_TRACES:
         yield {}
         return
@@ -204,7 +204,7 @@ async def cpu_us() -> Cost:
 
 
 async def _whole(model: Model) -> float:
-    """Return the CPU time of the event loop for one request, the engine's run not included."""
+    """Return the CPU time of the event loop for one request, without the engine's."""
     times = []
     options: dict[str, Any] = {"request_log": _request_log(_SHARE)} if WITH_LOG else {}
     with answering(model, **options) as ask:

@@ -1,4 +1,4 @@
-"""Hold the facts of one request, and make its record and headers."""
+"""Hold the facts of one request while it is answered; make its record and headers."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class RefusalLog:
 
 
 def write_refused(kind: RefusalKind) -> None:
-    """Write the line of refused requests, as a warning unless the fault is in what they say."""
+    """Write the line of refused requests, as a warning unless their content is at fault."""
     theirs = kind.status is None or (kind.status < 500 and kind.status not in KEPT_OUT)
     told = {
         "peer": kind.peer,

@@ -27,7 +27,7 @@ class Refused(NamedTuple):
 
     @property
     def outcome(self) -> RequestOutcome:
-        """Outcome of the request: a 429 over its key's limit, else a 503."""
+        """Outcome of the request: over its key's limit a 429, else a 503."""
         return "invalid" if self.reason == RATE_LIMITED.slug else "rejected"
 
 

@@ -43,7 +43,7 @@ class Tracing(Protocol):
         """Export one request of a batch, if its trace is sampled."""
 
     def observe_batch(self, record: RequestRecord, requests: Mapping[RequestOutcome, int]) -> None:
-        """Export a batch as a whole, with the outcomes of its requests, if its trace is sampled."""
+        """Export a batch, with the outcomes of its requests, if its trace is sampled."""
 
     def observe_shadow(self, record: ShadowRecord, of: SpanFacts, began: float) -> None:
         """Export a run of the shadow for a request, which has just ended.

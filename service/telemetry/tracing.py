@@ -59,14 +59,14 @@ class _CountingExporter(SpanExporter):
         self._exporter = exporter
         self._count = count
         self._closed = False
-        self.taken = 0
-        """Spans that have left the queue."""
-        self.settled = 0
-        """Spans that were exported or have failed."""
+        self.taken = 0  # Spans that have left the queue.
+        self.settled = 0  # Those that were exported or have failed.
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.taken += len(spans)
         result = SpanExportResult.FAILURE
+        if self._closed:  # The SDK's own would write a line for each.
+            return result
         try:
             result = self._exporter.export(spans)
         finally:

@@ -41,7 +41,10 @@ LogRefusal = Callable[[str, str, str, int, str, str | None], None]
 
 
 def install_error_handlers(app: FastAPI, log: LogRefusal | None = None) -> None:
-    """Make `app` answer every error with an RFC 9457 problem; `log` hears of missing and wrong keys."""
+    """Make `app` answer every error with an RFC 9457 problem.
+
+    `log` hears of missing and wrong keys.
+    """
 
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
