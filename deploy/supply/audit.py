@@ -1,6 +1,4 @@
-"""Look pinned versions up in a database of known vulnerabilities.
-
-Say which could not be looked up.
+"""Look pinned versions up in a database of vulnerabilities; name those that it lacks.
 
 ``python deploy/supply/audit.py constraints.txt [options of pip-audit]``. pip-audit alone ends with 0 if an index knows
 nothing about vulnerabilities, and with 1 both for a vulnerability and for no network.

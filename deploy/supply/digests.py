@@ -1,6 +1,4 @@
-"""Compare the digests that Compose files pin with the registry's.
-
-Write those that differ or are missing.
+"""Compare the digests in Compose files with the registry's, and write what differs.
 
 ``python deploy/supply/digests.py docker-compose.yml ...``. Asks with `docker buildx imagetools`, crane or skopeo, in
 this order. A digest is of a tag's list of platforms. Standard library only.
@@ -35,10 +33,7 @@ class CannotAskError(Exception):
 
 
 def asked(image: str) -> str:
-    """Return the digest that the registry has for `image`.
-
-    Raises `CannotAskError` if no tool gets one.
-    """
+    """Return the registry's digest of `image`. Raises `CannotAskError` if no tool gets one."""
     failures = []
     for name, command in _TOOLS.items():
         if shutil.which(name) is None:

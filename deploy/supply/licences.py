@@ -25,7 +25,7 @@ _SPDX: Final[Licensing] = get_spdx_licensing()
 
 @dataclass(frozen=True)
 class Policy:
-    """Licences that may be used, and packages that may be used for a reason."""
+    """Hold the licences that are allowed, and packages that are although theirs is not."""
 
     allowed: frozenset[str]
     names: dict[str, str]
@@ -33,10 +33,7 @@ class Policy:
 
     @classmethod
     def read(cls, path: Path) -> Policy:
-        """Read a policy.
-
-        Raises `SystemExit` if an entry lacks its licence, its reason, or where it holds.
-        """
+        """Read a policy. Raises `SystemExit` if an entry is not whole."""
         written = tomllib.loads(path.read_text("utf-8"))
         for name, entry in written["packages"].items():
             if set(entry) != {"licence", "reason", "serving"} or not entry["reason"].strip():
@@ -62,7 +59,7 @@ class Policy:
         return None if self._allows(tree) else "the policy does not allow it"
 
     def _allows(self, tree: Any) -> bool:
-        """Tell whether one side of an OR, or both of an AND, are allowed."""
+        """Tell whether one side of an OR is allowed, or both of an AND."""
         if isinstance(tree, _SPDX.OR):
             return any(map(self._allows, tree.args))
         if isinstance(tree, _SPDX.AND):
@@ -71,10 +68,7 @@ class Policy:
 
 
 def declared(component: dict[str, Any], names: dict[str, str]) -> str:
-    """Return a package's licences as one SPDX expression.
-
-    Names that the policy translates to nothing say nothing.
-    """
+    """Return a package's licences as one SPDX expression, without names that say nothing."""
     found = dict.fromkeys(
         names.get(text, text)
         for entry in component.get("licenses", ())

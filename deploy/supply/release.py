@@ -1,4 +1,4 @@
-"""Build the wheel and the sdist of a commit, the same bytes each time.
+"""Build the wheel and the sdist of a commit with the same bytes each time.
 
 ``python deploy/supply/release.py [--source CHECKOUT] [--revision HEAD] [--out dist]``. Only what the commit has gets
 in. Times are the commit's (or `SOURCE_DATE_EPOCH`), modes 644 and 755, owners nobody. The bytes still depend on the
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def checked_out(source: Path, revision: str, folder: Path, epoch: int) -> None:
-    """Write the files of a commit into `folder`, with modes of our own."""
+    """Write the files of a commit into `folder`, with modes of its own."""
     archive = subprocess.run(
         ["git", "-C", str(source), "archive", "--format=tar", revision], stdout=subprocess.PIPE, check=True
     ).stdout
@@ -70,7 +70,7 @@ def _plain(member: tarfile.TarInfo, epoch: int) -> tarfile.TarInfo:
 
 
 def main() -> None:
-    """Build, move the files to their folder, and print their checksums."""
+    """Build, move the files to their folder, and print checksums as sha256sum does."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--source", type=Path, default=Path(), help="a checkout of the repository")
     parser.add_argument("--revision", default="HEAD", help="commit to build; what is not committed stays out")

@@ -1,4 +1,4 @@
-"""Write the packages of a virtual environment as a CycloneDX bill of materials.
+"""Write a virtual environment's CycloneDX bill of materials, valid against its schema.
 
 ``python deploy/supply/sbom.py .venv-demo/bin/python build/sbom/serving.cdx.json``, with a Python that has
 `cyclonedx-bom`; that Python's own packages stay out. The software of others that lies in our packages is added. The

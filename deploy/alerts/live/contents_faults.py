@@ -82,7 +82,7 @@ def _key(name: str) -> str:
 
 
 def locked_out(stage: Stage) -> None:
-    """Remove the key of a client that goes on with it; the steady client has none."""
+    """Remove a client's key, with which it goes on; the steady client has none."""
     file = _key_file(stage, "shop", "other")
     with stage.serve(*ROOMY, "--api-keys-file", str(file)) as watched:
         service = watched.service
