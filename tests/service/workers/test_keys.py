@@ -106,5 +106,5 @@ def test_a_worker_that_starts_meanwhile_has_the_new_keys_before_it_listens(servi
         # The replacement starts, and the other one hangs: keys reach both in the end.
     write_keys(key_file(service), entry("backend") + entry("new"))
     assert reload(service) == (200, {"result": "ok"})
-    eventually(lambda: service.value("rerank_workers") == 2)
+    eventually(lambda: service.value("rerank_workers_live") == 2)
     assert by_worker(service, "new") == [200] * 2
