@@ -17,14 +17,16 @@ class LockedError(ValueError):
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path, file: str = LOCK_FILE) -> Iterator[None]:
     """Hold `folder` for as long as the block runs; create it if need be.
+
+    Work that may be a part of other work in the same folder has a lock `file` of its own.
 
     Raises `LockedError` if another process holds it. The system frees the lock when its process ends, however it ends,
     so one that was killed blocks nobody.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK_FILE
+    path = folder / file
     descriptor = _held(path)
     try:
         yield

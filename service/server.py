@@ -258,9 +258,9 @@ async def serve(settings: Settings) -> int:
             sockets.announce()
             watching = group.create_task(stop_on_hang(core.watch, stop))
             chores = Chores(core.loader)
-            works = (_load(core), chores.watch(), chores.reload_when_wanted(), access.reload_when_wanted())
+            works = (_load(core), chores.watch(), chores.reloads.run(), access.reloads.run())
             loads = [group.create_task(work) for work in works]
-            with on_hangup(chores.want_reload, access.want_reload):
+            with on_hangup(chores.reloads.want, access.reloads.want):
                 await stop.wait()
             core.registry.drain()
             _log.info("stopping: not ready, draining")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 KIND: Final = "training state"
+TRAINING_LOCK: Final = ".training.lock"
+"""A step of an experiment holds its folder by another file while it trains there."""
 STATE_FILE: Final = "last.pt"
 LOG_FILE: Final = "log.jsonl"
 
@@ -129,7 +131,7 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
     gpus = [device] if device.type == "cuda" else []
     # Of several processes the first one alone holds the folder. The caller's randomness stays as it is.
-    with only_one(folder) if group.writes else nullcontext(), torch.random.fork_rng(gpus):
+    with only_one(folder, TRAINING_LOCK) if group.writes else nullcontext(), torch.random.fork_rng(gpus):
         progress = _start(model, optimizer, folder / STATE_FILE, identity, resume)
         held_out = None if valid is None else valid.tensors(device)
         shared = group.wrap(model)

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NoReturn, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 from service.access.key import ApiKey, KeysError
 from service.access.keys import ApiKeys, FailureReason
 from service.access.reading import read_keys
 from service.environment import PREFIX
 from service.settings import Settings, SettingsError, flag
+from service.timing.on_demand import OnDemand
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Access:
         self.public = public
         self.admin = admin
         self._files = tuple(files)
-        self._wanted = asyncio.Event()
+        self.reloads = OnDemand("the reload of the keys", self.reload)
         self._turn = asyncio.Lock()
         self._observers: list[AccessObserver] = []
 
@@ -127,20 +128,6 @@ class Access:
         for file in self._files:
             if file.keys is self.public:
                 file.switch = switch
-
-    def want_reload(self) -> None:
-        """Ask for a look at all files; several before it begins are one."""
-        self._wanted.set()
-
-    async def reload_when_wanted(self) -> NoReturn:
-        """Look at the files as often as that is wanted, once at a time."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                await self.reload()
-            except Exception:
-                _log.exception("the reload of the keys has failed")
 
     async def reload(self) -> KeyRenewal:
         """Look at all files; a refusal counts for more than a switch."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any, NoReturn
 
 from service.bundles.switching import Switcher
+from service.timing.on_demand import OnDemand
 
 _log = logging.getLogger(__name__)
 
@@ -19,21 +19,7 @@ class Chores:
 
     def __init__(self, switcher: Switcher[Any]) -> None:
         self._switcher = switcher
-        self._wanted = asyncio.Event()
-
-    def want_reload(self) -> None:
-        """Ask for a reload of all; several before it begins are one."""
-        self._wanted.set()
-
-    async def reload_when_wanted(self) -> NoReturn:
-        """Reload all bundles as often as that is wanted, once at a time."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            try:
-                await self._switcher.reload_all()
-            except Exception:
-                _log.exception("the reload of all bundles has failed")
+        self.reloads = OnDemand("the reload of all bundles", switcher.reload_all)
 
     async def watch(self) -> NoReturn:
         """Try refused versions again when their files have changed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter
@@ -10,8 +9,9 @@ from prometheus_client import CollectorRegistry, Counter
 from service.access.key import NO_KEY
 from service.access.keys import FAILURE_REASONS, FailureReason
 from service.contract.problems import RATE_LIMITED
+from service.telemetry.named_series import NamedSeries
 from service.telemetry.records import ANSWERED, RequestRecord
-from service.telemetry.versions import KEY, VersionSeries
+from service.telemetry.versions import KEY
 
 KeyRequestResult = Literal["served", "refused", "limited"]
 RESULTS: Final[tuple[KeyRequestResult, ...]] = get_args(KeyRequestResult)
@@ -37,28 +37,12 @@ class KeyMetrics:
     """Hold the series of the live keys, and of requests without one."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._series = VersionSeries(KeySeries)
-        self._series.pin(KEY, NO_KEY).begin(KEY, NO_KEY)
-        self._live: frozenset[str] = frozenset()
-        registry.register(self._series)
-
-    def swapped(self, names: Collection[str]) -> None:
-        """Begin the series of keys that are new, and let those end that are gone."""
-        live = frozenset(names)
-        self.sweep()  # Here too, since nobody may scrape.
-        for name in sorted(self._live - live):
-            self._series.retire(KEY, name)
-        for name in sorted(live - self._live):
-            self._series.publish(KEY, name)
-        self._live = live
-
-    def sweep(self) -> None:
-        """End the series whose time has come."""
-        self._series.sweep()
+        self._series = NamedSeries(KEY, NO_KEY, KeySeries, registry)
+        self.swapped, self.sweep = self._series.swapped, self._series.sweep
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        series = self._series.of(KEY, record.key)
+        series = self._series.of(record.key)
         if record.outcome in ANSWERED:
             series.served.inc()
         elif record.reason == RATE_LIMITED.slug:
@@ -68,7 +52,7 @@ class KeyMetrics:
 
     def refused(self, key: str, requests: int, *, limited: bool) -> None:
         """Count requests that were refused by their headers."""
-        series = self._series.of(KEY, key)
+        series = self._series.of(key)
         (series.limited if limited else series.refused).inc(requests)
 
 

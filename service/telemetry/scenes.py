@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.scenes.scene import NO_SCENE
 from service.telemetry import records
+from service.telemetry.named_series import NamedSeries
 from service.telemetry.records import RequestOutcome, RequestRecord
-from service.telemetry.versions import SCENE, VersionSeries
+from service.telemetry.versions import SCENE
 
 
 class SceneSeries:
@@ -45,29 +46,13 @@ class SceneMetrics:
     """Hold the series of the live scenes, and of requests without one."""
 
     def __init__(self, registry: CollectorRegistry, edges: Sequence[float]) -> None:
-        self._series = VersionSeries(lambda: SceneSeries(edges))
-        self._series.pin(SCENE, NO_SCENE).begin(SCENE, NO_SCENE)
-        self._live: frozenset[str] = frozenset()
-        registry.register(self._series)
-
-    def swapped(self, names: Collection[str]) -> None:
-        """Begin the series of scenes that are new, and let those end that are gone."""
-        live = frozenset(names)
-        self.sweep()  # Here too, since nobody may scrape.
-        for name in sorted(self._live - live):
-            self._series.retire(SCENE, name)
-        for name in sorted(live - self._live):
-            self._series.publish(SCENE, name)
-        self._live = live
-
-    def sweep(self) -> None:
-        """End the series whose time has come."""
-        self._series.sweep()
+        self._series = NamedSeries(SCENE, NO_SCENE, lambda: SceneSeries(edges), registry)
+        self.swapped, self.sweep = self._series.swapped, self._series.sweep
 
     def observe(self, record: RequestRecord) -> None:
         """Count one request."""
-        self._series.of(SCENE, record.scene).observe(record)
+        self._series.of(record.scene).observe(record)
 
     def refused(self, outcome: RequestOutcome, requests: int) -> None:
         """Count requests that were refused before their scene was known."""
-        self._series.of(SCENE, NO_SCENE).outcomes[outcome].inc(requests)
+        self._series.of(NO_SCENE).outcomes[outcome].inc(requests)

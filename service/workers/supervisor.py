@@ -78,9 +78,9 @@ async def supervise(settings: Settings) -> int:
             await crew.start()
             sockets.announce()
             chores = Chores(fleet)
-            works = (fleet.load_all(), chores.watch(), chores.reload_when_wanted(), access.reload_when_wanted())
+            works = (fleet.load_all(), chores.watch(), chores.reloads.run(), access.reloads.run())
             loads = [group.create_task(work) for work in works]
-            with on_hangup(chores.want_reload, access.want_reload):
+            with on_hangup(chores.reloads.want, access.reloads.want):
                 await stop.wait()
             for load in loads:
                 load.cancel()

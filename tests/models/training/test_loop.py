@@ -14,7 +14,7 @@ from models.data.fit_spec import fit_spec
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
-from models.training.loop import LOG_FILE, STATE_FILE, Progress, TrainOptions, fit, learning_rate
+from models.training.loop import LOG_FILE, STATE_FILE, TRAINING_LOCK, Progress, TrainOptions, fit, learning_rate
 from models.training.value_fit import Setup, loss_of
 from tests.models.training.records import make_records
 
@@ -87,7 +87,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_a_folder_that_is_being_trained_in_is_left_alone(tmp_path: Path) -> None:
-    with only_one(tmp_path), pytest.raises(LockedError, match="another process"):
+    with only_one(tmp_path, TRAINING_LOCK), pytest.raises(LockedError, match="another process"):
         train(tmp_path, TrainOptions(epochs=1, batch_size=16))
     assert not (tmp_path / STATE_FILE).exists()
 

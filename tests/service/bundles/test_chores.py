@@ -45,11 +45,11 @@ def test_any_number_of_wishes_during_a_reload_are_one_more_and_no_fault_ends_the
     async def main() -> None:
         switcher: Any = Faulty()
         chores = Chores(switcher)
-        tasks = [asyncio.create_task(work) for work in (chores.reload_when_wanted(), chores.watch())]
-        chores.want_reload()
+        tasks = [asyncio.create_task(work) for work in (chores.reloads.run(), chores.watch())]
+        chores.reloads.want()
         await until(lambda: switcher.reloads)
         for _ in range(100):
-            chores.want_reload()
+            chores.reloads.want()
         switcher.go.set()
         await until(lambda: switcher.reloads == 2 and switcher.watches == 2)
         for _ in range(20):
