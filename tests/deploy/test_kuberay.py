@@ -87,7 +87,7 @@ def test_pods_are_unprivileged_share_the_volume_and_are_those_of_the_network_pol
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         (container,) = pod["spec"]["containers"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
-        assert {"name": "work", "mountPath": "/work"} in container["volumeMounts"]
+        assert {"name": "work", "mountPath": "/training"} in container["volumeMounts"]
     assert policy["spec"]["policyTypes"] == ["Ingress"]
     assert all(rule["from"] for rule in policy["spec"]["ingress"])
 
