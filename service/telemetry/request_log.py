@@ -74,8 +74,7 @@ class RequestLog:
         sampled = below > 0 and is_sampled(record.request_id, trace_id, below)
         outcome = record.outcome
         if outcome in _REFUSED:
-            reason = record.reason or outcome
-            self.refusals.add(record.peer, record.key, reason, record.status, record.request_id, trace_id)
+            self._count_refusal(record)
             if not sampled:
                 return
         slow = record.seconds > (self._slow_seconds if record.batch_id is None else self._batch_slow_seconds)
@@ -98,8 +97,7 @@ class RequestLog:
         `requests` counts those in it that were answered, by outcome.
         """
         if record.outcome in _REFUSED:
-            reason = record.reason or record.outcome
-            self.refusals.add(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
+            self._count_refusal(record)
         elif _log.isEnabledFor(logging.INFO) and self._allows("batch"):
             log_fields(_log, logging.INFO, "batch", batch_fields(record, requests))
 
@@ -109,6 +107,10 @@ class RequestLog:
         if self._timer is not None:
             self._timer.cancel()
             self._tell_left_out()
+
+    def _count_refusal(self, record: RequestRecord) -> None:
+        reason = record.reason or record.outcome
+        self.refusals.add(record.peer, record.key, reason, record.status, record.request_id, record.trace_id)
 
     def _allows(self, cause: Cause) -> bool:
         """Take one line of the allowance; count it as left out if there is none."""
