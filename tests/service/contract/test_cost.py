@@ -21,6 +21,7 @@ from service.contract.problems import Problem
 from tests.service.contract.bodies import LARGEST, compact, hostile, large_request
 
 HOSTILE = hostile()
+LARGEST_HONEST = compact(large_request(2000, 40, 0))
 text = st.text(st.sampled_from('a:,"\\e19.-é\n'), max_size=12)
 documents = st.recursive(
     st.none() | st.integers(-99, 99) | text,
@@ -133,21 +134,23 @@ def test_honest_requests_are_never_refused_for_their_cost(candidates: int, featu
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_body_takes_long(name: str) -> None:
-    """Each takes under 50 ms on a core that does nothing else; beside other programs memory is slower."""
-    taken = []
+    """None takes several times as long as the largest honest one, which is read beside it: machines differ."""
+    honest: list[float] = []
+    taken: list[float] = []
     for _ in range(3):
-        start = time.thread_time()
-        detail = decoded(HOSTILE[name])
-        taken.append(time.thread_time() - start)
-        assert len(detail) < 600
-    assert min(taken) < 0.2
+        assert decoded(LARGEST_HONEST, honest) == ""
+        assert len(decoded(HOSTILE[name], taken)) < 600
+    assert min(taken) < 6 * min(honest)
 
 
-def decoded(body: bytes) -> str:
-    """The detail of the refusal, if it is refused."""
+def decoded(body: bytes, seconds: list[float]) -> str:
+    """The detail of the refusal, if it is refused; adds the processor's time that it took."""
+    start = time.thread_time()
     try:
         request = decode_request(body)
         check_request(request, candidate_table(request), max_candidates=2000)
     except Problem as problem:
         return problem.detail
+    finally:
+        seconds.append(time.thread_time() - start)
     return ""
