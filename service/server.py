@@ -17,6 +17,7 @@ from service.app import PublicApp, create_app
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.chores import Chores
 from service.bundles.model import Model
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.retired import Retired
@@ -24,6 +25,7 @@ from service.bundles.trial import Trial
 from service.catalogues.choose_source import make_live
 from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
+from service.engines.link import EngineLink
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
@@ -64,12 +66,18 @@ class Core:
     metrics: Metrics
     loader: Loader
     app: PublicApp
-    watch: EngineWatch
+    watch: EngineWatch | None
+    """None where other processes run the models, and watch that themselves."""
     scenes: Scenes
     catalogues: Catalogues
     live: LiveSource | None
     keys: ApiKeys
     refusals: RefusalLog
+
+    @property
+    def hung(self) -> bool:
+        """Tell whether the engine of this process hangs."""
+        return self.watch is not None and self.watch.hung
 
 
 @contextlib.contextmanager
@@ -80,10 +88,12 @@ def assemble(
     exposition: Exposition | None = None,
     *,
     tried: bool = False,
+    link: EngineLink | None = None,
 ) -> Iterator[Core]:
     """Put the parts together; at the end let the inference thread finish, unless it hangs.
 
-    `tried` says that another process tries each bundle before this one is told to load it.
+    `tried` says that another process tries each bundle before this one is told to load it. With a `link` models run in
+    engine processes, and there is no such thread here.
     """
     registry = Registry(
         default=settings.default_model,
@@ -103,19 +113,19 @@ def assemble(
     with (
         _request_log(settings) as request_log,
         traces(settings, metrics.spans_ended) as tracing,
-        contextlib.closing(InferenceThread()) as thread,
+        _open_queue(link) as queue,
     ):
-        dispatcher = Dispatcher(thread, on_drop=metrics.dropped)
+        dispatcher = Dispatcher(queue, on_drop=metrics.dropped)
         registry.on_retire(Retired(lambda: dispatcher.idle).keep)
-        watch = _watch_engine(settings, thread, registry, metrics)
+        watch = _watch_engine(settings, queue, registry, metrics) if isinstance(queue, InferenceThread) else None
         loader = Loader(
             settings.bundles,
-            config,
+            # The trial has replayed the recorded requests on CPU.
+            LocalOpener(config, golden=config.provider != "cpu"),
             registry,
             functools.partial(_warm, registry, dispatcher, catalogues),
             trial=None if tried else Trial(config, settings.load_timeout_seconds),
             seconds=settings.load_timeout_seconds,
-            golden=config.provider != "cpu",  # The trial has replayed the recorded requests on CPU.
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
             scenes=scenes,
@@ -148,6 +158,16 @@ def assemble(
             keys=keys,
             refusals=request_log.refusals,
         )
+
+
+@contextlib.contextmanager
+def _open_queue(link: EngineLink | None) -> Iterator[EngineLink | InferenceThread]:
+    """Return the link, which its maker closes, or an inference thread that ends with the context."""
+    if link is not None:
+        yield link
+        return
+    with contextlib.closing(InferenceThread()) as thread:
+        yield thread
 
 
 @contextlib.contextmanager
@@ -227,10 +247,11 @@ async def live_values(source: LiveSource | None) -> AsyncIterator[None]:
         await opening
 
 
-async def stop_on_hang(watch: EngineWatch, stop: asyncio.Event) -> None:
-    """Set `stop` once the engine hangs."""
-    await watch.wait()
-    stop.set()
+async def stop_on_hang(watch: EngineWatch | None, stop: asyncio.Event) -> None:
+    """Set `stop` once the engine of this process hangs, if it has one."""
+    if watch is not None:
+        await watch.wait()
+        stop.set()
 
 
 async def serve(settings: Settings) -> int:
@@ -272,7 +293,7 @@ async def serve(settings: Settings) -> int:
             await asyncio.wait(listening)
             watching.cancel()
     _log.info("stopped")
-    return HUNG_STATUS if core.watch.hung else 0
+    return HUNG_STATUS if core.hung else 0
 
 
 async def _load(core: Core) -> None:

@@ -25,6 +25,7 @@ from models.contract.spec import SpecError
 from service.bundles.golden import replay
 from service.bundles.graphs import check_graph, check_ruled_graph
 from service.bundles.model import BundleError, Model
+from service.inference.engine import Engine
 from service.inference.onnx.choose import OnnxEngine, load_engine
 from service.inference.onnx.session import SessionConfig
 from service.inference.onnx.two_graphs import TwoGraphs, share_of_memory
@@ -40,12 +41,7 @@ def load_bundle(
     `golden` says whether to replay the recorded requests; `begin` is told each stage that can take long or crash.
     """
     begin("checking its files")
-    try:
-        manifest = Manifest.read(folder)
-    except SpecError as error:
-        raise BundleError(str(error)) from None
-    check_formulas(manifest)
-    check_files(manifest, folder)
+    manifest = read_manifest(folder)
     engine = _load_graphs(manifest, folder, config, begin)
     if golden:
         begin(f"replaying {GOLDEN_FILE}")
@@ -55,8 +51,24 @@ def load_bundle(
         replay(manifest, engine, folder / RULED_GOLDEN_FILE, sides=manifest.ruled)
     if engine.provider == "cpu" and manifest.provenance.get("precision") == "fp16":
         _log.warning("%s is in float16, which is slower than float32 on CPU; it is meant for GPUs", folder)
+    return make_model(manifest, engine)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, and check its formulas and all files. Raises `BundleError` naming the fault."""
+    try:
+        manifest = Manifest.read(folder)
+    except SpecError as error:
+        raise BundleError(str(error)) from None
+    check_formulas(manifest)
+    check_files(manifest, folder)
+    return manifest
+
+
+def make_model(manifest: Manifest, engine: Engine) -> Model:
+    """Make a model, with all that is made once: a large vocabulary takes time, so not on an event loop."""
     model = Model(manifest, Encoder(manifest.spec), engine)
-    model.fields  # noqa: B018 - made here, off the event loop: a large vocabulary takes time
+    model.fields  # noqa: B018 - it is kept
     return model
 
 
@@ -89,6 +101,11 @@ def identity(manifest: Manifest) -> dict[str, str]:
     """Return a digest of each file of a bundle, which tells it from any other."""
     content = json.dumps(manifest.to_json(), sort_keys=True).encode()
     return {**manifest.files, MANIFEST_FILE: hashlib.sha256(content).hexdigest()}
+
+
+def digest(manifest: Manifest) -> str:
+    """Return one digest of all files of a bundle."""
+    return hashlib.sha256(json.dumps(identity(manifest), sort_keys=True).encode()).hexdigest()
 
 
 def check_place(manifest: Manifest, folder: Path) -> None:

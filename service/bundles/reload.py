@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from service.bundles.catalogues import CatalogueOptions
-from service.bundles.load import check_place, identity, load_bundle
-from service.bundles.model import BundleError, Model
+from service.bundles.load import identity
+from service.bundles.model import BundleError, Interrupted, Model
+from service.bundles.opening import Opener
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
 from service.bundles.retired_catalogues import RetiredCatalogues
@@ -20,8 +21,7 @@ from service.catalogues.live import Catalogues
 from service.catalogues.load import CheckedCatalogue
 from service.catalogues.opening import CatalogueSwitch, Opened
 from service.contract.problems import BUNDLE_REFUSED, Problem
-from service.inference.aside import low_priority, run_aside
-from service.inference.onnx.session import SessionConfig
+from service.inference.aside import run_aside
 from service.scenes.live import Scenes
 from service.scenes.reading import SceneMap
 
@@ -34,21 +34,19 @@ Warm = Callable[[Model], Awaitable[None]]
 class Loader(Switcher[Model]):
     """Load bundles from `root` aside, then publish them in a registry.
 
-    With `trial` each is first tried in a process of its own. Loading and warming then take at most `seconds`. `golden`
-    says whether recorded requests are replayed in this process. `on_refusal` is told of versions that a start or a
-    hang-up signal would have served.
+    `opener` makes models of them. With `trial` each is first tried in a process of its own. Loading and warming then
+    take at most `seconds`. `on_refusal` is told of versions that a start or a hang-up signal would have served.
     """
 
     def __init__(
         self,
         root: Path,
-        config: SessionConfig,
+        opener: Opener,
         registry: Registry,
         warm: Warm,
         *,
         trial: Trial | None = None,
         seconds: float | None = None,
-        golden: bool = True,
         on_reload: OnReload = lambda _: None,
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
         scenes: Scenes | None = None,
@@ -62,12 +60,11 @@ class Loader(Switcher[Model]):
         self._catalogues = Catalogues() if catalogues is None else catalogues
         self._catalogue_switch = CatalogueSwitch(self._catalogues)
         self._retired = RetiredCatalogues()
-        self._config = config
+        self._opener = opener
         self._registry = registry
         self._warm = warm
         self._trial = trial
         self._seconds = seconds
-        self._golden = golden
 
     async def load_all(self) -> None:
         """Load the catalogues, then the newest sound versions of every name, then the scenes.
@@ -104,14 +101,17 @@ class Loader(Switcher[Model]):
             await self._renew_scenes(scenes)
             return model
 
-    async def prepare(self, name: str, version: str | None) -> Model:
-        """Load, check and warm a model that does not serve yet. Raises `BundleError`."""
+    async def prepare(self, name: str, version: str | None, opener: Opener | None = None) -> Model:
+        """Load, check and warm a model that does not serve yet, by another `opener` if one is given.
+
+        Raises `BundleError`, or `Interrupted` where the engine process is not there.
+        """
         try:
             folder = await asyncio.to_thread(self._folder.folder, name, version)
             tried = None if self._trial is None else await self._trial.run(folder, low_priority=self._registry.serving)
             async with asyncio.timeout(self._seconds):
-                return await self._open(folder, tried)
-        except BundleError:
+                return await self._open(folder, tried, opener or self._opener)
+        except (BundleError, Interrupted):
             raise
         except TimeoutError:
             limit = f"{self._seconds} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)"
@@ -119,12 +119,12 @@ class Loader(Switcher[Model]):
         except Exception as error:  # No fault of a bundle may stop the live ones from serving.
             raise BundleError(f"cannot be loaded: {error!r}") from error
 
-    async def _open(self, folder: Path, tried: dict[str, str] | None) -> Model:
+    async def _open(self, folder: Path, tried: dict[str, str] | None, opener: Opener) -> Model:
         """Load and warm a model.
 
         Its files must be those that were tried, and it must suit the live scenes. Raises `BundleError`.
         """
-        model = await run_aside(lambda: self._load_quietly(folder))
+        model = await opener.open(folder, quietly=self._registry.serving)
         if tried not in (None, identity(model.manifest)):
             raise BundleError("its files have changed since they were tried")
         check_switch(model, self._scenes.live, self._registry)
@@ -146,12 +146,6 @@ class Loader(Switcher[Model]):
                 "no catalogue is for model %s version %s, whose feature spec has the fingerprint %s",
                 *(model.name, model.version, model.manifest.spec.fingerprint),
             )
-
-    def load(self, folder: Path) -> Model:
-        """Load and check a model. Raises `BundleError`; blocks until it is done."""
-        model = load_bundle(folder, self._config, golden=self._golden)
-        check_place(model.manifest, folder)
-        return model
 
     def check_scenes(self, scenes: SceneMap) -> None:
         """Raise `SceneError`, naming the key, for a scene that the live models cannot serve."""
@@ -180,14 +174,6 @@ class Loader(Switcher[Model]):
 
     def _serves(self) -> bool:
         return self._registry.serving
-
-    def _load_quietly(self, folder: Path) -> Model:
-        """Load at the lowest priority while requests are answered: their time matters more.
-
-        With several threads for a run ONNX Runtime starts them here, and they would keep the priority for good.
-        """
-        with low_priority(self._registry.serving and self._config.intra_op_threads == 1):
-            return self.load(folder)
 
     async def _stage(self, name: str, version: str) -> Model:
         return await self.prepare(name, version)

@@ -1,4 +1,4 @@
-"""Hand jobs to the inference thread, and call requests back before their deadline.
+"""Hand jobs to the engine's queue, and call requests back before their deadline.
 
 A request that is still waiting shortly before its deadline gets `DeadlineNear` instead of its answer. That is early
 enough for all requests that are called back together to be answered one after the other. Used from the event loop only.
@@ -15,8 +15,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect
 
-from service.inference.engine import Answer, BatchArrays, Engine, Job, RequestArrays
-from service.inference.thread import InferenceThread
+from service.inference.engine import Answer, BatchArrays, Engine, Job, JobQueue, RequestArrays
 from service.timing.deadline import FORMULA_SECONDS, LEAD_SECONDS, NEVER, latest_starts
 from service.transport.asgi import Presence
 
@@ -29,16 +28,16 @@ class DeadlineNear(Exception):
 
 
 class Dispatcher:
-    """Hand jobs to the thread, and call those back whose time is up.
+    """Hand jobs to a queue, and call those back whose time is up.
 
     `on_drop` is told ``deadline`` or ``client-gone`` for every job that is dropped before its run. In the `background`,
     its jobs give way to those of others.
     """
 
     def __init__(
-        self, thread: InferenceThread, *, on_drop: Callable[[str], None] = lambda _: None, background: bool = False
+        self, queue: JobQueue, *, on_drop: Callable[[str], None] = lambda _: None, background: bool = False
     ) -> None:
-        self._thread = thread
+        self._queue = queue
         self._on_drop = on_drop
         self._background = background
         self._waiting: list[Job] = []  # Those with a deadline, by that.
@@ -46,23 +45,23 @@ class Dispatcher:
         self._wake_at = NEVER
 
     def in_background(self) -> Dispatcher:
-        """Make a dispatcher to the same thread whose jobs give way to all others."""
-        return Dispatcher(self._thread, background=True)
+        """Make a dispatcher to the same queue whose jobs give way to all others."""
+        return Dispatcher(self._queue, background=True)
 
     @property
     def given_up(self) -> str | None:
         """Reason why no run is made any more, or None."""
-        return self._thread.given_up
+        return self._queue.given_up
 
     @property
     def depth(self) -> int:
         """Number of requests that wait for the engine."""
-        return self._thread.depth
+        return self._queue.depth
 
     @property
     def idle(self) -> bool:
         """Tell whether the engine has nothing to do."""
-        return self._thread.idle and not self._waiting
+        return self._queue.idle and not self._waiting
 
     def seconds_until_done(self, engine: Engine, *, background: bool = False) -> float:
         """Estimate the time until a job that is submitted now is done.
@@ -70,11 +69,11 @@ class Dispatcher:
         Jobs in the background wait for all others, and others for none of them. It is 0 for an engine with nothing to
         do: that is always given a try, or one slow spell would never be found to be over.
         """
-        return 0.0 if self._thread.idle else self._thread.seconds_until_done(engine, background=background)
+        return 0.0 if self._queue.idle else self._queue.seconds_until_done(engine, background=background)
 
     def run_seconds(self, engine: Engine) -> float:
         """Return an upper bound for a run of one request; 0 before the first run."""
-        return self._thread.run_seconds(engine)
+        return self._queue.run_seconds(engine)
 
     async def run(
         self,
@@ -98,26 +97,24 @@ class Dispatcher:
             self._watch(job, loop)
         if presence is not None:
             presence.on_leave = lambda: self._fail(job, ClientDisconnect(), "client-gone")
-        self._thread.submit(job)
-        self._thread.in_background += job.background
-        # Three may end the wait: the thread's answer, `_call_back` at the deadline, the client's leaving.
+        self._queue.submit(job)
+        self._queue.in_background += job.background
+        # Three may end the wait: the queue's answer, `_call_back` at the deadline, the client's leaving.
         try:
             return await future
         finally:
-            self._thread.in_background -= job.background
+            self._queue.in_background -= job.background
             if presence is not None:
                 presence.on_leave = None
             if watched:
                 self._forget(job)
 
     async def warm(self, engine: Engine, batch: BatchArrays) -> None:
-        """Warm the engine on its own thread. Raises the engine's errors.
+        """Warm the engine where it runs. Raises the engine's errors.
 
         Every run gives way to requests.
         """
-        runs = engine.warm_runs(batch)
-        while await self._thread.step(engine, lambda: next(runs, self) is not self):
-            pass
+        await self._queue.warm(engine, batch)
 
     def _watch(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Note when this job's request must be called back, and set the timer for it."""
@@ -157,5 +154,6 @@ class Dispatcher:
         if job.future.done():
             return
         job.future.set_exception(error)
+        self._queue.withdraw(job)
         if not job.started:  # Else the run goes on for the rest of its batch, and this answer is dropped.
             self._on_drop(reason)

@@ -68,6 +68,43 @@ class Answer:
     started: float = 0.0
 
 
+class JobQueue(Protocol):
+    """What takes jobs: this process's inference thread, or the link to an engine process. Used from the event loop."""
+
+    in_background: int
+    """Jobs in the background that have no answer yet; counted by the dispatchers."""
+
+    @property
+    def given_up(self) -> str | None:
+        """Reason why no run is made, or None."""
+
+    @property
+    def depth(self) -> int:
+        """Number of jobs that wait."""
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing runs or waits."""
+
+    def submit(self, job: Job) -> None:
+        """Queue `job`; its future gets an `Answer` or an `EngineError`."""
+
+    def withdraw(self, job: Job) -> None:
+        """Drop a job whose future is done, unless it runs already."""
+
+    async def warm(self, engine: Engine, batch: BatchArrays) -> None:
+        """Warm an engine that is not thread-safe where it runs. Raises the engine's errors."""
+
+    def seconds_until_done(self, engine: Engine, *, background: bool = False) -> float:
+        """Estimate the time until a job that is submitted now is done.
+
+        Jobs in the background wait for all others, and others for none of them.
+        """
+
+    def run_seconds(self, engine: Engine) -> float:
+        """Return a bound for 99 of 100 single runs; 0 before the first run."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One request's work for an engine.

@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from models.contract.arrays import AnyArray, Arrays
-from service.inference.batching import PATIENCE_SECONDS, most_urgent, next_batch, seconds_for
-from service.inference.engine import Answer, Engine, EngineError, Job, stack_rows
-from service.timing.estimate import LiveFit
+from service.inference.batching import PATIENCE_SECONDS, most_urgent, next_batch
+from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job, stack_rows
+from service.inference.run_times import RunTimes
 
 _log = logging.getLogger(__name__)
 INFERENCE: Final = "inference"
@@ -31,9 +30,6 @@ INFERENCE: Final = "inference"
 
 _CLOSE_SECONDS: Final = 1.0
 """Most time for a run to end that nobody waits for any more."""
-
-_NO_RUNS: Final = LiveFit()
-"""The fit of an engine that has not run yet; nothing is ever added to it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +64,7 @@ class InferenceThread:
         self._given_up: EngineError | None = None
         self.current: Run | None = None
         """The run in progress."""
-        self._times: WeakKeyDictionary[Engine, LiveFit] = WeakKeyDictionary()
+        self._times = RunTimes()
         self._done_at: float | None = None
         """When the run in progress is expected to end; None while nothing runs."""
         self.in_background = 0
@@ -102,6 +98,18 @@ class InferenceThread:
             job.future.set_exception(self._given_up)
             return
         self._inbox.put(job)
+
+    def withdraw(self, job: Job) -> None:
+        """Do nothing: a job whose future is done is dropped before its run."""
+
+    async def warm(self, engine: Engine, batch: BatchArrays) -> None:
+        """Run every shape that is served, on this thread. Raises the engine's errors.
+
+        Every run gives way to jobs.
+        """
+        runs = engine.warm_runs(batch)
+        while await self.step(engine, lambda: next(runs, self) is not self):
+            pass
 
     async def step(self, engine: Engine, work: Callable[[], bool]) -> bool:
         """Run `work` on this thread when no job waits, and return its result.
@@ -141,10 +149,23 @@ class InferenceThread:
         and the runs up to its own. Only jobs for the same engine are counted exactly; other engines' jobs count as if
         they were this one's.
         """
-        done_at, times = self._done_at, self._fit(engine)
-        left = 0.0 if done_at is None else max(0.0, done_at - perf_counter())
-        depth = self.depth if background else max(0, self.depth - self._waiting_in_background())
-        return left + seconds_for(depth + 1, engine.largest_batch, times.predict)
+        depth = self.depth if background else self._waiting_in_foreground()
+        return self._seconds_left() + self._times.of_jobs(engine, depth + 1)
+
+    def seconds_until_free(self, engine: Engine) -> float:
+        """Estimate the time until all that waits now is done, but for jobs in the background.
+
+        All count as if they were for this engine.
+        """
+        return self._seconds_left() + self._times.of_jobs(engine, self._waiting_in_foreground())
+
+    def _seconds_left(self) -> float:
+        """Estimate the rest of the present run."""
+        done_at = self._done_at
+        return 0.0 if done_at is None else max(0.0, done_at - perf_counter())
+
+    def _waiting_in_foreground(self) -> int:
+        return max(0, self.depth - self._waiting_in_background())
 
     def _waiting_in_background(self) -> int:
         current = self.current
@@ -153,7 +174,7 @@ class InferenceThread:
 
     def run_seconds(self, engine: Engine) -> float:
         """Return a bound for 99 of 100 single runs; 0 before the first run."""
-        return self._fit(engine).bound(1)
+        return self._times.of(engine).bound(1)
 
     def close(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Finish what waits, then end the thread.
@@ -163,9 +184,6 @@ class InferenceThread:
         self._inbox.put(None)
         if self._given_up is None:
             self._thread.join(seconds)
-
-    def _fit(self, engine: Engine) -> LiveFit:
-        return self._times.get(engine, _NO_RUNS)
 
     def _work(self) -> None:
         try:
@@ -201,7 +219,7 @@ class InferenceThread:
         # Choose a batch, and leave the rest waiting.
         now = perf_counter()
         engine = most_urgent(self._waiting, now).engine
-        times = self._fit(engine)
+        times = self._times.of(engine)
         batch = next_batch(self._waiting, times.predict, now)
         for job in batch:
             job.started = True
@@ -215,7 +233,7 @@ class InferenceThread:
         seconds = perf_counter() - started
         self._done_at = self.current = None
         if not isinstance(outcome, EngineError):
-            self._times.setdefault(engine, LiveFit()).add(len(batch), seconds)
+            self._times.add(engine, len(batch), seconds)
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             batch[0].loop.call_soon_threadsafe(_deliver, batch, outcome, started, seconds)
 

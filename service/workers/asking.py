@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from service.workers.handle import ReplyT, WorkerGone, WorkerProcess
+from service.workers.handle import ProcessGone, ReplyT, WorkerProcess
 from service.workers.messages import Command
 
 
@@ -14,14 +14,14 @@ async def ask_all(
 ) -> Sequence[ReplyT]:
     """Return the answers of all, once the last has come.
 
-    Raises what one of them raises (see `WorkerProcess.ask`), or `WorkerGone` where there is none.
+    Raises what one of them raises (see `WorkerProcess.ask`), or `ProcessGone` where there is none.
     """
     if not workers:
-        raise WorkerGone("no worker is running")
+        raise ProcessGone("no worker is running")
     asked = (worker.ask(order, kind, seconds) for worker in workers)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     problems = [answer for answer in answers if isinstance(answer, BaseException)]
     # Report a refusal rather than a worker that has gone: it says more.
-    for problem in sorted(problems, key=lambda p: isinstance(p, WorkerGone)):
+    for problem in sorted(problems, key=lambda p: isinstance(p, ProcessGone)):
         raise problem
     return [answer for answer in answers if not isinstance(answer, BaseException)]

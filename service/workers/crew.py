@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.transport.sockets import stop_connecting
 from service.workers.fleet import Fleet
 from service.workers.gathering import End, Gatherer, SupervisorMetrics
-from service.workers.handle import WorkerGone, WorkerProcess
+from service.workers.handle import ProcessGone, WorkerProcess
 from service.workers.messages import Done, Drain, TakeKeys
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Crew:
             return
         try:
             await worker.ask(order, Done)
-        except WorkerGone:
+        except ProcessGone:
             return
         except RuntimeError as error:
             worker.give_up(f"it did not take the new keys: {error}")
@@ -153,7 +153,7 @@ class Crew:
         """Bring a replacement up; False if it cannot serve the live versions."""
         try:
             await worker.unless_gone(self._fleet.join(worker))
-        except WorkerGone:
+        except ProcessGone:
             return True
         except (BundleError, SceneError, CatalogueError, RuntimeError) as error:
             _log.error("%s cannot serve the live versions: %s", worker, error)

@@ -29,7 +29,7 @@ from service.telemetry.versions import SCENE, Version
 from service.workers import messages
 from service.workers.asking import ask_all
 from service.workers.fleet_part import catalogues_part, scenes_part
-from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerLate, WorkerProcess
+from service.workers.handle import ANSWER_SECONDS, ProcessGone, ProcessLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS: Final = 1.0
@@ -106,7 +106,7 @@ class Fleet(Switcher[_Staged]):
     async def join(self, worker: WorkerProcess) -> None:
         """Add a later worker, once it has loaded the live versions.
 
-        Raises `WorkerGone`; `BundleError` or `CatalogueError` if a live version is no longer on disk; `SceneError` if
+        Raises `ProcessGone`; `BundleError` or `CatalogueError` if a live version is no longer on disk; `SceneError` if
         it refuses the live scenes; `RuntimeError` if the worker fails or is late.
         """
         await worker.started()
@@ -148,9 +148,9 @@ class Fleet(Switcher[_Staged]):
                 for name, versions in list(waiting.items()):
                     try:
                         await self._load_first(name, versions, self._keep_versions)
-                    except WorkerGone:  # The rest has to wait for a worker.
+                    except ProcessGone:  # The rest has to wait for a worker.
                         break
-                    except WorkerLate as error:
+                    except ProcessLate as error:
                         _log.error("bundle %s was not loaded: %s", name, error)
                         self._fail(name, str(error))
                     del waiting[name]
@@ -175,7 +175,7 @@ class Fleet(Switcher[_Staged]):
     async def models(self) -> Models:
         """Describe the live models. Raises `Problem` (503) when no worker answers."""
         for worker in tuple(self._workers):
-            with contextlib.suppress(WorkerGone, WorkerLate):
+            with contextlib.suppress(ProcessGone, ProcessLate):
                 described = await worker.ask(messages.Status(), messages.Described)
                 return Models.model_validate({"models": described.models})
         raise self._unmanned()
@@ -200,7 +200,7 @@ class Fleet(Switcher[_Staged]):
             scenes = await self._scene_file.renew()
             try:
                 status = await self._switch(name, wanted)
-            except (BundleError, WorkerGone, RuntimeError) as error:
+            except (BundleError, ProcessGone, RuntimeError) as error:
                 self._refuse(name, error)
                 await self._renew_scenes(scenes)
                 if isinstance(error, BundleError):
@@ -241,7 +241,7 @@ class Fleet(Switcher[_Staged]):
     async def _switch(self, name: str, version: str) -> ModelStatus | None:
         """Do both phases; return None if all workers ended in the second.
 
-        Raises `BundleError`, `WorkerGone` or `RuntimeError` in the first, and then all is as before.
+        Raises `BundleError`, `ProcessGone` or `RuntimeError` in the first, and then all is as before.
         """
         return await self._serve(await self._stage(name, version))
 
@@ -283,14 +283,14 @@ class Fleet(Switcher[_Staged]):
         try:
             (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
             return ModelStatus.model_validate(model)
-        except (WorkerGone, RuntimeError) as error:
+        except (ProcessGone, RuntimeError) as error:
             self._give_up(worker, error)
             return None
 
     def _give_up(self, worker: WorkerProcess, error: Exception) -> None:
         """Drop a worker that did not switch, and end it if it hangs."""
         self.remove(worker)
-        if not isinstance(error, WorkerGone):
+        if not isinstance(error, ProcessGone):
             worker.give_up(f"it did not switch: {error}")
 
     def _publish(self, name: str, version: str, files: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from service.scenes.reading import SceneMap
 from service.scenes.scene import SceneError
 from service.workers import messages
 from service.workers.asking import ask_all
-from service.workers.handle import ANSWER_SECONDS, WorkerGone, WorkerProcess
+from service.workers.handle import ANSWER_SECONDS, ProcessGone, WorkerProcess
 
 GiveUp = Callable[[WorkerProcess, Exception], None]
 """Ends a worker that did not do its part of the second phase, if it has not ended by itself."""
@@ -56,7 +56,7 @@ class FleetPart(Generic[Content]):
     async def switch(self, workers: Sequence[WorkerProcess], content: Content) -> None:
         """Let this serve in all workers.
 
-        Raises a refusal, `WorkerGone` or `RuntimeError`, and then nothing has changed.
+        Raises a refusal, `ProcessGone` or `RuntimeError`, and then nothing has changed.
         """
         order = self._make(next(self._numbers), content)
         await self._prepare(workers, order)
@@ -65,7 +65,7 @@ class FleetPart(Generic[Content]):
         await asyncio.gather(*(self._commit(worker, order.switch) for worker in workers))
 
     async def join(self, worker: WorkerProcess) -> None:
-        """Bring a later worker to what is live. Raises a refusal, `WorkerGone` or `RuntimeError`."""
+        """Bring a later worker to what is live. Raises a refusal, `ProcessGone` or `RuntimeError`."""
         if self.live is not None:
             order = self._make(next(self._numbers), self.live)
             await self._prepare([worker], order)
@@ -93,7 +93,7 @@ class FleetPart(Generic[Content]):
     async def _commit(self, worker: WorkerProcess, number: int) -> None:
         try:
             await worker.ask(messages.CommitPart(number), messages.Done)
-        except (WorkerGone, RuntimeError) as error:
+        except (ProcessGone, RuntimeError) as error:
             self._give_up(worker, error)
 
 

@@ -19,7 +19,7 @@ from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode, SnapshotReader
 from service.telemetry.versions import Version
 from service.workers import messages
-from service.workers.handle import WorkerGone, WorkerLate, WorkerProcess
+from service.workers.handle import ProcessGone, ProcessLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
 _MEASURE_SECONDS: Final = 1.0
@@ -100,7 +100,7 @@ class Gatherer:
         """Ask for a snapshot; if none comes in time, the last one is used."""
         try:
             await worker.ask(messages.Measure(), messages.Done, _MEASURE_SECONDS)
-        except (WorkerGone, WorkerLate) as error:
+        except (ProcessGone, ProcessLate) as error:
             _log.debug("its last metrics are shown: %s", error)
 
     async def _answer_windows(self, worker: WorkerProcess, number: int) -> None:
@@ -130,6 +130,6 @@ async def _count(worker: WorkerProcess) -> tuple[WindowCounts, ...] | None:
     """Ask for the last minutes; None if the answer does not come in time."""
     try:
         return (await worker.ask(messages.CountWindows(), messages.Counted, _MEASURE_SECONDS)).windows
-    except (WorkerGone, WorkerLate, RuntimeError) as error:
+    except (ProcessGone, ProcessLate, RuntimeError) as error:
         _log.debug("its last minutes are left out: %s", error)
         return None

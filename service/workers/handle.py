@@ -1,4 +1,4 @@
-"""Start a worker process, give it orders, and end it if it hangs."""
+"""Start a child process, give it orders, and end it if it hangs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -27,29 +28,30 @@ _MARGIN_SECONDS: Final = 3.0
 _DECODER: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
 ANSWER_SECONDS: Final = 10.0
-"""A worker that takes longer to do what costs it no time hangs."""
+"""A process that takes longer to do what costs it no time hangs."""
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 ResultT = TypeVar("ResultT")
 
 
-class WorkerGone(Interrupted):
-    """The worker has ended, or will not answer any more."""
+class ProcessGone(Interrupted):
+    """The process has ended, or will not answer any more."""
 
 
-class WorkerLate(Interrupted, RuntimeError):
-    """The worker did not answer an order in time; it may still carry it out."""
+class ProcessLate(Interrupted, RuntimeError):
+    """The process did not answer an order in time; it may still carry it out."""
 
 
-class WorkerProcess:
-    """One running worker, in one of the numbered places (`slot`).
+class ChildProcess:
+    """One running child, in one of the numbered places (`slot`) of its `kind`.
 
     It is killed if it stops beating, and if it does not end in time when it is told to.
     """
 
     def __init__(
-        self, slot: int, process: Process, channel: Channel[Message], *, hear: Hear, end_seconds: float
+        self, kind: str, slot: int, process: Process, channel: Channel[Message], hear: Hear, end_seconds: float
     ) -> None:
+        self._kind = kind
         self.slot = slot
         self.hung = False
         self._process = process
@@ -64,27 +66,36 @@ class WorkerProcess:
         self._guarding = asyncio.create_task(self._guard())
 
     @classmethod
-    async def start(cls, slot: int, public: socket.socket, settings: Settings, hear: Hear) -> Self:
-        """Start a worker that shares the listening socket `public`; `hear` is told its notices."""
+    async def _start(
+        cls,
+        kind: str,
+        slot: int,
+        settings: Settings,
+        hear: Hear,
+        *,
+        share: Sequence[int] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """Start the module of this kind with a channel, and the descriptors that it shares."""
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             with theirs:
-                descriptors = (theirs.fileno(), public.fileno())
+                descriptors = (theirs.fileno(), *share)
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "service.workers.worker", *map(str, descriptors)),
+                    *(sys.executable, "-P", "-m", f"service.workers.{kind}", *map(str, descriptors)),
                     stdin=DEVNULL,
                     stdout=_STDERR,
                     pass_fds=descriptors,
-                    env=child_environment(),
-                    # Ctrl-C and the terminal's hang-up are for the supervisor, which then tells its workers.
+                    env={**child_environment(), **variables},
+                    # Ctrl-C and the terminal's hang-up are for the supervisor, which then tells its children.
                     start_new_session=True,
                 )
             undo.pop_all()
         channel = await Channel.open(ours, _DECODER)
-        worker = cls(slot, process, channel, hear=hear, end_seconds=settings.drain_seconds + _MARGIN_SECONDS)
-        worker.tell(Start(dump_settings(settings)))
-        return worker
+        child = cls(kind, slot, process, channel, hear, settings.drain_seconds + _MARGIN_SECONDS)
+        child.tell(Start(dump_settings(settings)))
+        return child
 
     @property
     def pid(self) -> int:
@@ -106,8 +117,8 @@ class WorkerProcess:
     async def ask(self, command: Command, kind: type[ReplyT], seconds: float = ANSWER_SECONDS) -> ReplyT:
         """Give an order and wait for its answer, which is of this kind.
 
-        The time limit begins when the worker has started. Raises `BundleError` if the worker refuses a bundle,
-        `WorkerGone` if it ends before it answers, `WorkerLate` after `seconds`, `RuntimeError` if it fails.
+        The time limit begins when the process has started. Raises `BundleError` if it refuses a bundle, `ProcessGone`
+        if it ends before it answers, `ProcessLate` after `seconds`, `RuntimeError` if it fails.
         """
         if self._gone:
             raise self._ended()
@@ -120,17 +131,17 @@ class WorkerProcess:
             reply = await within(future, seconds)
         except TimeoutError:
             order = type(command).__name__
-            raise WorkerLate(f"{self} did not answer {order} within {seconds:g} seconds") from None
+            raise ProcessLate(f"{self} did not answer {order} within {seconds:g} seconds") from None
         finally:
             self._waiting.pop(number, None)
         if isinstance(reply, Refused):
             raise RuntimeError(reply.reason) if reply.fault else BundleError(reply.reason)
         if not isinstance(reply, kind):
-            raise RuntimeError(f"a worker answered {type(command).__name__} with {type(reply).__name__}")
+            raise RuntimeError(f"{self} answered {type(command).__name__} with {type(reply).__name__}")
         return reply
 
     async def unless_gone(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Do work that is in vain without this worker. Raises `WorkerGone` once it has ended."""
+        """Do work that is in vain without this process. Raises `ProcessGone` once it has ended."""
         task = asyncio.create_task(work)
         try:
             await asyncio.wait({task, self._reading}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,10 +175,10 @@ class WorkerProcess:
         self._signal(signal.SIGKILL)
 
     def __str__(self) -> str:
-        return f"worker {self.slot} (process {self.pid})"
+        return f"{self._kind} {self.slot} (process {self.pid})"
 
-    def _ended(self) -> WorkerGone:
-        return WorkerGone(f"{self} has ended")
+    def _ended(self) -> ProcessGone:
+        return ProcessGone(f"{self} has ended")
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -195,7 +206,7 @@ class WorkerProcess:
         try:
             while (message := await self._channel.receive()) is not None:
                 self._take(message)
-        except Exception:  # Whatever is wrong, nobody hears this worker any more.
+        except Exception:  # Whatever is wrong, nobody hears it any more.
             _log.exception("%s does not speak as it should; killing it", self)
             self._signal(signal.SIGKILL)
         finally:
@@ -218,8 +229,31 @@ class WorkerProcess:
             self._hear(self, message)
 
 
-Hear = Callable[[WorkerProcess, Notice], None]
-"""Told what a worker says unasked, beats apart. Raises `ValueError` for what makes no sense."""
+class WorkerProcess(ChildProcess):
+    """One running worker, which answers requests."""
+
+    @classmethod
+    async def start(cls, slot: int, public: socket.socket, settings: Settings, hear: Hear) -> Self:
+        """Start a worker that shares the listening socket `public`; `hear` is told its notices."""
+        return await cls._start("worker", slot, settings, hear, share=[public.fileno()])
+
+
+class EngineProcess(ChildProcess):
+    """One running engine process, which runs models for workers."""
+
+    @classmethod
+    async def start(cls, slot: int, settings: Settings, variables: Mapping[str, str]) -> Self:
+        """Start one, with `variables` added to its environment."""
+        return await cls._start("engine", slot, settings, _refuse, variables=variables)
+
+
+Hear = Callable[[Any, Notice], None]
+"""Told which process says what unasked, beats apart. Raises `ValueError` for what makes no sense."""
+
+
+def _refuse(engine: EngineProcess, notice: Notice) -> None:
+    """Take nothing from an engine process but beats."""
+    raise ValueError(f"{engine} sent {type(notice).__name__}")
 
 
 def dump_settings(settings: Settings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from models.contract import manifest as m
 from service.admin import create_admin_app
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.model import Model
+from service.bundles.opening import LocalOpener
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.session import SessionConfig
@@ -53,7 +54,7 @@ def serving(root: Path, **options: Any) -> Iterator[Served]:
 
         loader = Loader(
             root,
-            SessionConfig(),
+            LocalOpener(SessionConfig()),
             public.registry,
             warm,
             scenes=public.scenes,
@@ -192,14 +193,14 @@ def test_a_form_of_a_web_page_cannot_reload(served: Served) -> None:
 
 def test_a_second_reload_meanwhile_is_409(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, leave = threading.Event(), threading.Event()
-    load = served.loader.load
+    load = LocalOpener._load
 
-    def slow(folder: Path) -> Model:
+    def slow(opener: LocalOpener, folder: Path, quietly: bool) -> Model:
         entered.set()
         assert leave.wait(10)
-        return load(folder)
+        return load(opener, folder, quietly)
 
-    monkeypatch.setattr(served.loader, "load", slow)
+    monkeypatch.setattr(LocalOpener, "_load", slow)
     first: list[Reply] = []
     thread = threading.Thread(target=lambda: first.append(served.reload({"model": "tiny"})))
     thread.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.bundles.model import Model
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.onnx.session import SessionConfig
@@ -36,7 +37,7 @@ def test_the_threads_of_a_run_have_the_usual_priority(bundle: Path) -> None:
     async def warm(_: Model) -> None:
         return
 
-    loader = Loader(bundle.parents[1], SessionConfig(intra_op_threads=3), registry, warm)
+    loader = Loader(bundle.parents[1], LocalOpener(SessionConfig(intra_op_threads=3)), registry, warm)
     before = set(tasks())
 
     async def load() -> Model:

@@ -15,6 +15,7 @@ import pytest
 
 from models.contract.manifest import MODEL_FILE
 from service.bundles.model import Model
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.switching import candidates
@@ -48,20 +49,18 @@ class Shop:
         self.tried: list[str] = []
         self.loader = Loader(
             root,
-            SessionConfig(),
+            self,
             self.registry,
             self._warm,
             seconds=seconds,
             on_reload=self.metrics.reloaded,
             on_refusal=self.metrics.bundle_refused,
         )
-        load = self.loader.load
 
-        def counted(folder: Path) -> Model:
-            self.tried.append(folder.name)
-            return load(folder)
-
-        self.loader.load = counted  # type: ignore[method-assign]
+    async def open(self, folder: Path, *, quietly: bool) -> Model:
+        """Open a bundle as usual, and note which."""
+        self.tried.append(folder.name)
+        return await LocalOpener(SessionConfig()).open(folder, quietly=quietly)
 
     async def _warm(self, _: Model) -> None:
         pass

@@ -22,6 +22,7 @@ import pytest
 from models.contract.manifest import Manifest
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.bundles.trial import Trial
@@ -150,7 +151,7 @@ def test_files_that_have_changed_since_they_were_tried_do_not_serve(bundle: Path
         f"""echo '{{"type":"Sound","identity":{json.dumps(identity(Manifest.read(bundle)) | {"golden.npz": "0"})}}}'"""
     )
     trial = Trial(SessionConfig(), LONG, command=("/bin/sh", "-c", said))
-    loader = Loader(bundle.parents[1], SessionConfig(), Registry(), warm, trial=trial)
+    loader = Loader(bundle.parents[1], LocalOpener(SessionConfig()), Registry(), warm, trial=trial)
     with pytest.raises(BundleError, match="its files have changed since they were tried"):
         asyncio.run(loader.prepare("tiny", "1"))
 

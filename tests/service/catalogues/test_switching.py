@@ -15,6 +15,7 @@ import pytest
 
 from service.bundles import catalogues, retired_catalogues
 from service.bundles.catalogues import CatalogueOptions
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.catalogues.live import Catalogues
@@ -39,7 +40,7 @@ class Shop:
         self.metrics = Metrics(budget_seconds=1.0)
         self.loader = Loader(
             root,
-            SessionConfig(),
+            LocalOpener(SessionConfig()),
             self.registry,
             self._warm,
             catalogues=self.catalogues,

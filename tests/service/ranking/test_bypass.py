@@ -20,6 +20,7 @@ from models.contract import manifest as m
 from models.contract.verdict import UNMEASURED, Verdict
 from service.bundles.load import load_bundle
 from service.bundles.model import Model
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.dispatcher import Dispatcher
@@ -246,7 +247,7 @@ def test_the_start_says_what_a_model_is_worth_and_warns_if_that_is_no_good_news(
         return
 
     with caplog.at_level(logging.INFO, "service.bundles.reload"):
-        asyncio.run(Loader(tmp_path, SessionConfig(), Registry(), not_at_all).load_all())
+        asyncio.run(Loader(tmp_path, LocalOpener(SessionConfig()), Registry(), not_at_all).load_all())
     (line,) = [record for record in caplog.records if record.name == "service.bundles.reload"]
     assert line.message == (f"serving model tiny version 1 on cpu; beside the plain sort: {outcome}. So it was found.")
     assert line.levelno == level

@@ -12,6 +12,7 @@ import pytest
 
 from models.contract.manifest import Limits
 from models.contract.serving import SCENES_FILE
+from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
 from service.inference.onnx.session import SessionConfig
@@ -211,7 +212,7 @@ class Shop:
         self.metrics = Metrics(budget_seconds=1.0)
         self.loader = Loader(
             root,
-            SessionConfig(),
+            LocalOpener(SessionConfig()),
             self.registry,
             self._warm,
             scenes=self.scenes,

@@ -16,7 +16,7 @@ import pytest
 
 from service.workers import crew, supervisor
 from service.workers.crew import Crew
-from service.workers.handle import Hear, WorkerGone, WorkerProcess
+from service.workers.handle import Hear, ProcessGone, WorkerProcess
 from tests.service.live import WAIT_SECONDS, make_settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no workers")
@@ -78,7 +78,7 @@ def test_a_worker_that_cannot_be_understood_is_killed_and_its_end_is_seen(said: 
     async def main() -> int:
         async with asyncio.timeout(WAIT_SECONDS):
             worker = await start(misunderstand)
-            with pytest.raises(WorkerGone):
+            with pytest.raises(ProcessGone):
                 await worker.unless_gone(asyncio.sleep(3600))
             return await worker.wait()
 
@@ -103,7 +103,7 @@ def test_what_needs_a_worker_ends_with_it_and_lets_go_of_what_it_waits_for(sayin
                 waiting = asyncio.create_task(worker.unless_gone(join()))
                 await worker.started()
                 worker.terminate()
-                with pytest.raises(WorkerGone):
+                with pytest.raises(ProcessGone):
                     await waiting
             assert not lock.locked()
             assert await worker.wait() == -signal.SIGTERM

@@ -1,0 +1,42 @@
+"""Estimate, in a worker, how long a job will wait in an engine process that other workers use too.
+
+With every answer the process says when all that waited there would be done. What this worker has sent since is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+
+from service.inference.engine import Engine, Job
+from service.inference.run_times import RunTimes
+
+
+class Backlog:
+    """Follow what one engine process has said of its work. Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self._seen = -1
+        self._free_at = 0.0
+
+    def tell(self, seen: int, free_at: float) -> None:
+        """Note that the process is done at `free_at` with all jobs up to `seen`, and with those of other workers."""
+        self._seen, self._free_at = seen, free_at
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the process has done by now what it spoke of."""
+        return self._free_at <= perf_counter()
+
+    def seconds_until_done(
+        self, pending: Iterable[tuple[int, Job]], times: RunTimes, engine: Engine, *, background: bool
+    ) -> float:
+        """Estimate the time until one more job is done, after this worker's `pending` ones by their numbers.
+
+        One in the background waits for all of those as well; others wait for none in the background.
+        """
+        if background:
+            ahead = sum(1 for number, job in pending if number > self._seen or job.background)
+        else:
+            ahead = sum(1 for number, job in pending if number > self._seen and not job.background)
+        return max(0.0, self._free_at - perf_counter()) + times.of_jobs(engine, ahead + 1)

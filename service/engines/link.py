@@ -1,0 +1,197 @@
+"""Send a worker's jobs to an engine process, whichever serves now.
+
+A reload, and a process that ends, brings a new one. Jobs go to the one in use if it runs their model, else to another
+that is connected: one that is to be used next, or the one before, which requests that began with it end with. While
+there is none, jobs fail at once, so that requests are answered by the next rung of the ladder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from service.engines.connection import Connection
+from service.engines.remote import RemoteEngine
+from service.engines.wire import Key
+from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job
+from service.inference.run_times import RunTimes
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS: Final = 0.05
+_KEPT_SECONDS: Final = 1.0
+"""So long the connection before the present one stays, for requests that have begun with a model that it alone runs."""
+
+
+class EngineLink:
+    """Be the queue of a worker's jobs. Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self.in_background = 0
+        self._times = RunTimes()
+        self._connections: dict[Path, Connection] = {}
+        """By the path of their socket, in the order in which they were first wanted."""
+        self._wanted: list[Path] = []
+        self._used: Path | None = None
+        self._engines: WeakValueDictionary[Key, RemoteEngine] = WeakValueDictionary()
+        self._last_run = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, path: Path) -> None:
+        """Connect to the engine process at `path`, now and whenever it is replaced; return once that is done.
+
+        Raises `EngineError` if it may not be spoken to: another user could reach it, or it speaks another version.
+        """
+        if path not in self._wanted:
+            self._wanted.append(path)
+        await self._connect(path)
+
+    def use(self, path: Path) -> None:
+        """Send jobs there from now on, and leave older processes soon. It must be open.
+
+        If a newer one is in use already, nothing changes.
+        """
+        if self._used is not None and self._wanted.index(self._used) >= self._wanted.index(path):
+            return
+        self._used = path
+        older = self._wanted[: self._wanted.index(path)]
+        self._begin(self._leave_later(older))
+
+    def forget(self, path: Path) -> None:
+        """Leave a process that is not to be used after all."""
+        if path != self._used:
+            self._leave(path)
+
+    def engine(self, path: Path, name: str, version: str, digest: str) -> RemoteEngine:
+        """Return the engine of a model that the process at `path` runs. Raises `EngineError` if it does not."""
+        key, opened = Key(name, version, digest), self._connections.get(path)
+        if opened is None or not opened.runs(key):
+            raise EngineError(f"the engine process does not run {name} {version} as its files are now")
+        engine = self._engines.get(key)
+        if engine is None:
+            engine = self._engines[key] = RemoteEngine(opened.served[key])
+        return engine
+
+    @property
+    def given_up(self) -> str | None:
+        """Reason why no run is made, or None."""
+        used = None if self._used is None else self._connections.get(self._used)
+        return None if self._used is None or used is not None else "the engine process is being replaced"
+
+    @property
+    def depth(self) -> int:
+        """Number of this worker's jobs without an answer."""
+        return sum(len(opened.pending) for opened in self._connections.values())
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether no job of this worker waits, and those of others should be done by now."""
+        return not self.depth and all(opened.backlog.is_over for opened in self._connections.values())
+
+    def submit(self, job: Job) -> None:
+        """Send `job`; its future gets an `Answer` or an `EngineError`."""
+        assert isinstance(job.engine, RemoteEngine)
+        opened = self._find(job.engine)
+        if opened is None:
+            why = self.given_up or f"no engine process runs {job.engine.key.name} {job.engine.key.version}"
+            job.future.set_exception(EngineError(why))
+            return
+        opened.submit(job.engine.key, job)
+
+    def withdraw(self, job: Job) -> None:
+        """Drop a job whose future is done, unless it runs already."""
+        for opened in self._connections.values():
+            opened.withdraw(job)
+
+    async def warm(self, engine: Engine, batch: BatchArrays) -> None:
+        """Do nothing: an engine process warms its models before it listens."""
+
+    def seconds_until_done(self, engine: Engine, *, background: bool = False) -> float:
+        """Estimate the time until a job that is submitted now is done.
+
+        Jobs in the background wait for all others, and others for none of them.
+        """
+        opened = self._find(engine) if isinstance(engine, RemoteEngine) else None
+        if opened is None:
+            return 0.0
+        return opened.backlog.seconds_until_done(opened.pending.items(), self._times, engine, background=background)
+
+    def run_seconds(self, engine: Engine) -> float:
+        """Return a bound for 99 of 100 single runs; 0 before the first run."""
+        return self._times.of(engine).bound(1)
+
+    async def close(self) -> None:
+        """Leave all processes."""
+        for task in self._tasks:
+            task.cancel()
+        for path in list(self._wanted):
+            self._leave(path)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _find(self, engine: RemoteEngine) -> Connection | None:
+        """Return the connection for a model's jobs: the one in use, else the newest that runs it."""
+        return next((opened for opened in self._by_preference() if opened.runs(engine.key)), None)
+
+    def _by_preference(self) -> Iterator[Connection]:
+        if self._used in self._connections:
+            yield self._connections[self._used]
+        for path in reversed(self._wanted):
+            if path != self._used and path in self._connections:
+                yield self._connections[path]
+
+    def _note_run(self, job: Job, answer: Answer) -> None:
+        """Learn from a run, once for all jobs of its batch."""
+        if answer.started != self._last_run:
+            self._last_run = answer.started
+            self._times.add(job.engine, answer.batch_size, answer.infer_seconds)
+
+    async def _connect(self, path: Path) -> None:
+        """Connect, trying until it succeeds or the process is wanted no longer. Raises `EngineError` as `open` does."""
+        while path in self._wanted and path not in self._connections:
+            try:
+                opened = await Connection.open(path, self._note_run, lambda: self._lose(path))
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):  # It has not begun to listen.
+                await asyncio.sleep(_RETRY_SECONDS)
+            except OSError as error:
+                raise EngineError(f"the engine process cannot be spoken to: {error}") from error
+            else:
+                self._connections[path] = opened
+
+    def _lose(self, path: Path) -> None:
+        """Note the end of a connection, and connect again if that process is still wanted."""
+        if self._connections.pop(path, None) is not None and path in self._wanted:
+            _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
+            self._begin(self._connect_again(path))
+
+    async def _connect_again(self, path: Path) -> None:
+        began = perf_counter()
+        while path in self._wanted:
+            with contextlib.suppress(EngineError):  # Whoever replaces it may mend that, too.
+                await self._connect(path)
+                _log.info("connected to the next engine process after %.1f s", perf_counter() - began)
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _leave_later(self, paths: list[Path]) -> None:
+        """Leave processes once their jobs are done."""
+        await asyncio.sleep(_KEPT_SECONDS)
+        for path in paths:
+            while path in self._connections and self._connections[path].pending:
+                await asyncio.sleep(_RETRY_SECONDS)
+            self._leave(path)
+
+    def _leave(self, path: Path) -> None:
+        if path in self._wanted:
+            self._wanted.remove(path)
+        if (opened := self._connections.pop(path, None)) is not None:
+            opened.close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
