@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_traces(settings)
     settings = choose_default(settings)
     try:
-        return run_alone(settings) if settings.workers == 1 else run_workers(settings)
+        return run_alone(settings) if settings.workers == 1 and not settings.engine_processes else run_workers(settings)
     except (SettingsError, ModuleNotFoundError):
         raise
     except Exception:  # The log is read by machines, a traceback of the interpreter is not.

@@ -30,7 +30,7 @@ from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
 from service.inference.onnx.session import SessionConfig
 from service.inference.thread import InferenceThread
-from service.inference.watch import HUNG_STATUS, EngineWatch, end_process, threads_left
+from service.inference.watch import HUNG_STATUS, EngineWatch, end_process, stop_on_hang, threads_left
 from service.ranking.warmup import warm_up
 from service.scenes.live import Scenes
 from service.settings import Settings, SettingsError, flag
@@ -245,13 +245,6 @@ async def live_values(source: LiveSource | None) -> AsyncIterator[None]:
     finally:
         await source.close()
         await opening
-
-
-async def stop_on_hang(watch: EngineWatch | None, stop: asyncio.Event) -> None:
-    """Set `stop` once the engine of this process hangs, if it has one."""
-    if watch is not None:
-        await watch.wait()
-        stop.set()
 
 
 async def serve(settings: Settings) -> int:

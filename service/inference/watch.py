@@ -87,6 +87,13 @@ class EngineWatch:
         self._thread.give_up(EngineError(reason))
 
 
+async def stop_on_hang(watch: EngineWatch | None, stop: asyncio.Event) -> None:
+    """Set `stop` once the engine of this process hangs, if it has one."""
+    if watch is not None:
+        await watch.wait()
+        stop.set()
+
+
 def threads_left() -> bool:
     """Tell whether a thread is left that the interpreter cannot end with."""
     return any(thread.name in (INFERENCE, ASIDE) for thread in threading.enumerate())

@@ -15,7 +15,19 @@ Provider = Literal["auto", "cpu", "cuda"]
 class EngineOptions(BaseModel):
     """Processes, providers and threads of models."""
 
-    workers: int = Field(1, ge=1, le=256, description="Processes that answer requests: on CPU one per core, on CUDA 1.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that answer requests: on CPU one per core, on CUDA as many as feed a GPU.",
+    )
+    engine_processes: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Processes that run the models for all workers: on CUDA one per GPU, at most one per worker. "
+        "0: each worker runs them itself. Missing: 1 for several workers on CUDA, else 0.",
+    )
     provider: Provider = Field(
         "auto",
         description="Provider of ONNX Runtime: `cpu`, `cuda` (an error at start if it does not work), or `auto`.",

@@ -49,11 +49,12 @@ async def warm_up(
 
     Raises `BundleError` if its defaults do not lead to a list.
     """
-    await _warm_engine(dispatcher, model, gently)
+    await warm_engine(dispatcher, model, gently)
     await _send_requests(dispatcher.in_background() if gently else dispatcher, model, gently, catalogues)
 
 
-async def _warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
+async def warm_engine(dispatcher: Dispatcher, model: Model, gently: bool) -> None:
+    """Run every shape that the engine serves, and the formula. Raises `BundleError`."""
     try:
         dealt, batch = await _make_batch(model)
         if model.engine.thread_safe:

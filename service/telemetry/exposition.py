@@ -24,12 +24,22 @@ Windows = Callable[[], Sequence[WindowCounts]]
 WORKER_MODES: Final[dict[str, MergeMode]] = {"rerank_workers_live": "livesum", "rerank_workers_wanted": "livesum"}
 """How the gauges of `show_workers` of several processes become one; only one process has them."""
 
+ENGINE_MODES: Final[dict[str, MergeMode]] = {"rerank_engines_live": "livesum", "rerank_engines_wanted": "livesum"}
+"""The same of `show_engines`."""
+
 
 def show_workers(registry: CollectorRegistry, live: Callable[[], int], wanted: int) -> None:
     """Show how many processes answer requests, and how many should."""
     running, should = WORKER_MODES
     Gauge(running, "Processes that take requests.", registry=registry).set_function(live)
     Gauge(should, "Processes that the settings ask for.", registry=registry).set(wanted)
+
+
+def show_engines(registry: CollectorRegistry, live: Callable[[], int], wanted: int) -> None:
+    """Show how many processes run models for the workers, and how many should."""
+    running, should = ENGINE_MODES
+    Gauge(running, "Processes that run models for all workers.", registry=registry).set_function(live)
+    Gauge(should, "Engine processes that the settings ask for.", registry=registry).set(wanted)
 
 
 def keep_in_memory() -> None:

@@ -6,8 +6,6 @@ import asyncio
 import logging
 import signal
 import socket
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -21,13 +19,10 @@ from service.workers.fleet import Fleet
 from service.workers.gathering import End, Gatherer, SupervisorMetrics
 from service.workers.handle import ProcessGone, WorkerProcess
 from service.workers.messages import Done, Drain, TakeKeys
+from service.workers.restarts import Restarts
 
 _log = logging.getLogger(__name__)
-_FIRST_DELAY_SECONDS: Final = 0.1
-_LONGEST_DELAY_SECONDS: Final = 5.0
-_MOST_DOUBLINGS: Final = 10
 _REFUSED_SECONDS: Final = 10.0
-_RESTARTS_PER_MINUTE: Final = 10
 
 
 class Crew:
@@ -53,7 +48,7 @@ class Crew:
         self._give_up = give_up
         self._workers: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._restarts: deque[float] = deque()
+        self._restarts = Restarts(settings.workers)
         self._stopping = asyncio.Event()
         self.failed = False
 
@@ -119,8 +114,11 @@ class Crew:
                 await self._see_off(self._workers[slot])
             if self._stopping.is_set():
                 return
-            delay = self._delay() if joined else _REFUSED_SECONDS
-            if delay is None or await self._stops_within(delay):
+            delay = self._restarts.next_delay() if joined else _REFUSED_SECONDS
+            if delay is None:
+                self.fail(f"workers have ended more than {self._restarts.most} times in a minute")
+                return
+            if await self._stops_within(delay):
                 return
             joined = await self._replace(slot)
 
@@ -128,7 +126,7 @@ class Crew:
         """Stop the service if a keeper has failed, since its place would stay empty."""
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
             _log.error("a fault in keeping a worker running", exc_info=error)
-            self._fail("a worker cannot be replaced")
+            self.fail("a worker cannot be replaced")
 
     async def _see_off(self, worker: WorkerProcess) -> None:
         """Wait for the end of a worker, and take it from the lists."""
@@ -159,25 +157,13 @@ class Crew:
             _log.error("%s cannot serve the live versions: %s", worker, error)
             worker.terminate()
             if not self._fleet.manned:
-                self._fail("no worker is left, and none can be replaced")
+                self.fail("no worker is left, and none can be replaced")
             return False
         _log.info("%s serves", worker)
         return True
 
-    def _delay(self) -> float | None:
-        """Return the seconds before the next start, growing; None after too many."""
-        now = time.monotonic()
-        while self._restarts and self._restarts[0] < now - 60:
-            self._restarts.popleft()
-        most = max(_RESTARTS_PER_MINUTE, 2 * self._settings.workers)
-        if len(self._restarts) >= most:
-            self._fail(f"workers have ended more than {most} times in a minute")
-            return None
-        self._restarts.append(now)
-        doublings = min(len(self._restarts) - 1, _MOST_DOUBLINGS)
-        return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**doublings)
-
-    def _fail(self, why: str) -> None:
+    def fail(self, why: str) -> None:
+        """Stop the service for this reason, with an error."""
         _log.critical("%s: the service stops", why)
         self.failed = True
         self._give_up()

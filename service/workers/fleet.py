@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from service.bundles.catalogues import CatalogueOptions
@@ -27,9 +26,10 @@ from service.settings import Settings
 from service.status import Models, ModelStatus
 from service.telemetry.versions import SCENE, Version
 from service.workers import messages
-from service.workers.asking import ask_all
+from service.workers.engines import Engines
 from service.workers.fleet_part import catalogues_part, scenes_part
 from service.workers.handle import ANSWER_SECONDS, ProcessGone, ProcessLate, WorkerProcess
+from service.workers.model_part import ModelPart, StagedModel
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS: Final = 1.0
@@ -39,18 +39,7 @@ _TRIES: Final = 5
 """Most tries to load the catalogues of the start before the bundles, which can serve without."""
 
 
-@dataclass(frozen=True)
-class _Staged:
-    """A version that all workers have prepared."""
-
-    number: int
-    name: str
-    version: str
-    files: dict[str, str]
-    workers: Sequence[WorkerProcess]
-
-
-class Fleet(Switcher[_Staged]):
+class Fleet(Switcher[StagedModel]):
     """Hold the workers that take requests. Used from the event loop only.
 
     Every order has a time limit, so no worker holds the others up for ever. `settings` are those for the next worker to
@@ -65,6 +54,7 @@ class Fleet(Switcher[_Staged]):
         on_refusal: OnRefusal,
         on_scenes: OnReload = lambda _: None,
         on_catalogues: OnReload = lambda _: None,
+        engines: Engines | None = None,
     ) -> None:
         catalogues = CatalogueOptions.of(settings)
         super().__init__(settings.bundles, on_reload, on_refusal, on_scenes, catalogues, on_catalogues)
@@ -78,6 +68,7 @@ class Fleet(Switcher[_Staged]):
         self._live: dict[tuple[str, str], dict[str, str]] = {}
         self._failures: dict[str, str] = {}
         self._switches = itertools.count()
+        self._models = ModelPart(self._switches, self._give_up, self._load_seconds, engines)
         self._scenes = scenes_part(self._switches, self._give_up)
         self._catalogues = catalogues_part(self._switches, self._give_up, self._load_seconds)
         self._manned = asyncio.Event()
@@ -112,12 +103,7 @@ class Fleet(Switcher[_Staged]):
         await worker.started()
         async with self._lock:
             await self._catalogues.join(worker)
-            for (name, version), files in self._live.items():
-                number = next(self._switches)
-                order = messages.Prepare(number, name, version)
-                if (await worker.ask(order, messages.Prepared, self._load_seconds)).files != files:
-                    raise BundleError(f"{name}/{version}: its files have changed since it went live")
-                await worker.ask(messages.Commit(number), messages.Described)
+            await self._models.join(worker, self._live)
             for name, reason in self._failures.items():
                 await worker.ask(messages.Fail(name, reason), messages.Done)
             await self._scenes.join(worker)
@@ -245,47 +231,18 @@ class Fleet(Switcher[_Staged]):
         """
         return await self._serve(await self._stage(name, version))
 
-    async def _stage(self, name: str, version: str) -> _Staged:
+    async def _stage(self, name: str, version: str) -> StagedModel:
         """Do the trial and the first phase. Raises like `_switch`."""
         tried = await self._trial.run(self._folder.folder(name, version), low_priority=bool(self._live))
-        number = next(self._switches)
-        workers = tuple(self._workers)
-        try:
-            files = await self._prepare(workers, messages.Prepare(number, name, version))
-            if files != tried:
-                raise BundleError(f"{name}/{version}: its files have changed since they were tried")
-        except BaseException:
-            self._drop(_Staged(number, name, version, {}, workers))
-            raise
-        return _Staged(number, name, version, files, workers)
+        return await self._models.stage(tuple(self._workers), self._live, name, version, tried)
 
-    def _drop(self, staged: _Staged) -> None:
-        for worker in staged.workers:
-            worker.tell(messages.Abort(staged.number))
+    def _drop(self, staged: StagedModel) -> None:
+        self._models.drop(staged)
 
-    async def _serve(self, staged: _Staged) -> ModelStatus | None:
+    async def _serve(self, staged: StagedModel) -> ModelStatus | None:
         """Do the second phase; return None if all workers ended in it."""
-        # From here on there is no way back: a worker that does not switch is replaced by one that starts with this.
         self._publish(staged.name, staged.version, staged.files)
-        statuses = await asyncio.gather(*(self._commit(worker, staged.number) for worker in staged.workers))
-        _log.info("all workers serve model %s version %s", staged.name, staged.version)
-        return next((status for status in statuses if status is not None), None)
-
-    async def _prepare(self, workers: Sequence[WorkerProcess], order: messages.Prepare) -> dict[str, str]:
-        """Return the files that all workers have loaded, once all have answered."""
-        loaded = [answer.files for answer in await ask_all(workers, order, messages.Prepared, self._load_seconds)]
-        if any(files != loaded[0] for files in loaded):
-            raise BundleError(f"{order.name}/{order.version}: its files have changed while it was loaded")
-        return loaded[0]
-
-    async def _commit(self, worker: WorkerProcess, number: int) -> ModelStatus | None:
-        """Return the model as the worker serves it; end a worker that hangs."""
-        try:
-            (model,) = (await worker.ask(messages.Commit(number), messages.Described)).models
-            return ModelStatus.model_validate(model)
-        except (ProcessGone, RuntimeError) as error:
-            self._give_up(worker, error)
-            return None
+        return await self._models.serve(staged)
 
     def _give_up(self, worker: WorkerProcess, error: Exception) -> None:
         """Drop a worker that did not switch, and end it if it hangs."""

@@ -82,7 +82,7 @@ class FleetPart(Generic[Content]):
     async def _prepare(self, workers: Sequence[WorkerProcess], order: PreparePart) -> None:
         """Do the first phase in all workers, or undo it. Raises like `switch`."""
         try:
-            await ask_all(workers, order, messages.Done, self._seconds)
+            await ask_all(workers, lambda _: order, messages.Done, self._seconds)
         except BaseException as problem:
             for worker in workers:
                 worker.tell(messages.Abort(order.switch))

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
 
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
-from service.telemetry.exposition import WORKER_MODES, keep_in_memory, show_workers
+from service.telemetry.exposition import ENGINE_MODES, WORKER_MODES, keep_in_memory, show_engines, show_workers
 from service.telemetry.keys import AccessMetrics
 from service.telemetry.merging import Totals
 from service.telemetry.rolling import WindowCounts
@@ -23,9 +23,9 @@ from service.workers.handle import ProcessGone, ProcessLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
 _MEASURE_SECONDS: Final = 1.0
-_ENDS: Final = ("hung", "killed", "failed", "stopped")
 
 End = Literal["hung", "killed", "failed", "stopped"]
+_ENDS: Final[tuple[End, ...]] = ("hung", "killed", "failed", "stopped")
 
 
 class SupervisorMetrics:
@@ -40,13 +40,26 @@ class SupervisorMetrics:
         )
         ended = Counter("rerank_workers_ended_total", text, ("reason",), registry=self.registry)
         self._ended = {reason: ended.labels(reason) for reason in _ENDS}
+        self._engines_ended: dict[End, Counter] = {}
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
         self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
         self.access = AccessMetrics(self.registry)
         show_workers(self.registry, running, wanted)
-        modes: dict[str, MergeMode] = {**WORKER_MODES, REFUSED: REFUSED_MODE}
-        self.snapshots = SnapshotReader(self.registry, modes)
+        self._modes: dict[str, MergeMode] = {**WORKER_MODES, **ENGINE_MODES, REFUSED: REFUSED_MODE}
+        self.snapshots = SnapshotReader(self.registry, self._modes)
+
+    def show_engines(self, running: Callable[[], int], wanted: int) -> None:
+        """Show the engine processes, where there are any."""
+        show_engines(self.registry, running, wanted)
+        text = "Engine processes that ended while the service went on, for the same reasons as workers."
+        ended = Counter("rerank_engines_ended_total", text, ("reason",), registry=self.registry)
+        self._engines_ended = {reason: ended.labels(reason) for reason in _ENDS}
+        self.snapshots = SnapshotReader(self.registry, self._modes)
+
+    def engine_ended(self, reason: End) -> None:
+        """Count one engine process that ended, though nobody had told it to."""
+        self._engines_ended[reason].inc()
 
     def ended(self, reason: End) -> None:
         """Count one worker that ended, though nobody had told it to."""

@@ -1,7 +1,8 @@
 """Define the messages between supervisor and workers: JSON lines over a socket pair.
 
 The supervisor gives numbered orders, a worker answers each; answers may come in another order. A worker also sends
-notices, which nobody asked for. A channel that ends means that the other side has.
+notices, which nobody asked for. A channel that ends means that the other side has. Engine processes have such a channel
+too.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ class Start(Struct, tag=True, frozen=True):
 
 
 class Prepare(Struct, tag=True, frozen=True):
-    """First phase of switch `switch`: prepare a version, aside. Answer: `Prepared`."""
+    """First phase of switch `switch`: prepare a version, aside. Answer: `Prepared`.
+
+    Its graph runs in the engine process whose socket is at the path `engine`, or in the worker without one.
+    """
 
     switch: int
     name: str
     version: str
+    engine: str | None = None
 
 
 class Commit(Struct, tag=True, frozen=True):
@@ -79,6 +84,23 @@ class Abort(Struct, tag=True, frozen=True):
     """Instead of the second phase: drop what has been prepared, if anything."""
 
     switch: int
+
+
+class LoadModel(Struct, tag=True, frozen=True):
+    """Load a version into an engine process that does not listen yet. Answer: `Prepared`.
+
+    It is done `quietly` beside processes that serve.
+    """
+
+    name: str
+    version: str
+    quietly: bool
+
+
+class ListenAt(Struct, tag=True, frozen=True):
+    """Take jobs of workers from now on, as an engine process, on a socket at this path."""
+
+    path: str
 
 
 class Fail(Struct, tag=True, frozen=True):
@@ -147,6 +169,8 @@ Command = (
     | CommitPart
     | FailPart
     | Abort
+    | LoadModel
+    | ListenAt
     | Fail
     | TakeKeys
     | Loaded
@@ -174,7 +198,7 @@ class Done(Struct, tag=True, frozen=True):
 
 
 class Prepared(Struct, tag=True, frozen=True):
-    """A bundle waits to be switched to; `files` is its identity (see `load.identity`)."""
+    """A bundle is loaded, and waits to be switched to; `files` is its identity (see `load.identity`)."""
 
     id: int
     files: dict[str, str]

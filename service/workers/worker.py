@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,24 +25,36 @@ from service.bundles.load import identity
 from service.bundles.model import BundleError, Model
 from service.catalogues.load import CheckedCatalogue
 from service.catalogues.opening import Opened
+from service.engines.link import EngineLink
+from service.engines.opener import RemoteOpener
 from service.inference.onnx.choose import session_config
-from service.inference.watch import HUNG_STATUS, end_process, threads_left
+from service.inference.onnx.session import SessionConfig
+from service.inference.watch import HUNG_STATUS, stop_on_hang
 from service.scenes.scene import SceneError
-from service.server import Core, assemble, live_values, settle, stop_on_hang
+from service.server import Core, assemble, live_values, settle
 from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import SharedExposition
 from service.telemetry.logs import configure_logging
 from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
-from service.transport.sockets import loop_factory, stop_event
+from service.transport.sockets import stop_event
 from service.workers import messages
+from service.workers.child import run_child
 from service.workers.reporting import Reporter
 from service.workers.supervisor_client import SupervisorClient
 
 _log = logging.getLogger(__name__)
 _DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
 _FLUSH_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class _Preparing:
+    """A version that is being prepared, and the socket of the engine process that runs it, if one does."""
+
+    task: asyncio.Task[Model]
+    engine: Path | None
 
 
 class Worker:
@@ -55,6 +68,7 @@ class Worker:
         reporter: Reporter,
         supervisor: SupervisorClient,
         stop: asyncio.Event,
+        link: EngineLink | None = None,
     ) -> None:
         self._core = core
         self._listener = listener
@@ -62,7 +76,8 @@ class Worker:
         self._reporter = reporter
         self._supervisor = supervisor
         self._stop = stop
-        self._preparing: dict[int, asyncio.Task[Model]] = {}
+        self._link = link
+        self._preparing: dict[int, _Preparing] = {}
         self._opening: dict[int, asyncio.Task[Opened]] = {}
         self._parts: dict[int, Callable[[], None]] = {}
         """What lets prepared scenes or catalogues serve, by the number of the switch."""
@@ -94,13 +109,12 @@ class Worker:
     async def _answer(self, order: messages.NumberedCommand) -> messages.Reply:
         registry, loader, live = self._core.registry, self._core.loader, self._core.catalogues
         match order.command:
-            case messages.Prepare(number, name, version):
-                task = self._preparing[number] = asyncio.create_task(loader.prepare(name, version))
-                model = await task
-                return messages.Prepared(order.id, identity(model.manifest))
+            case messages.Prepare(number, name, version, engine):
+                self._prepare(number, name, version, None if engine is None else Path(engine))
+                prepared = await self._preparing[number].task
+                return messages.Prepared(order.id, identity(prepared.manifest))
             case messages.Commit(number):
-                model = self._preparing.pop(number).result()
-                loader.publish(model)
+                model = self._switch(self._preparing.pop(number))
                 described = describe_model(model, registry, live)
                 return messages.Described(order.id, [described.model_dump(mode="json")])
             case messages.Status():
@@ -119,9 +133,7 @@ class Worker:
             case messages.FailPart("catalogues", reason):
                 self._core.catalogues.fail(reason)
             case messages.Abort(number):
-                self._parts.pop(number, None)
-                if (aborted := self._preparing.pop(number, None) or self._opening.pop(number, None)) is not None:
-                    aborted.cancel()  # It may still be loading, long after the supervisor has given up.
+                self._abort(number)
             case messages.Fail(name, reason):
                 registry.fail(name, reason)
             case messages.TakeKeys(keys):
@@ -142,6 +154,33 @@ class Worker:
             case messages.Start():
                 raise RuntimeError("it has been started already")
         return messages.Done(order.id)
+
+    def _prepare(self, switch: int, name: str, version: str, engine: Path | None) -> None:
+        """Begin to prepare a version for the switch of this number."""
+        opener = None
+        if engine is not None:
+            assert self._link is not None
+            opener = RemoteOpener(self._link, engine)
+        task = asyncio.create_task(self._core.loader.prepare(name, version, opener))
+        self._preparing[switch] = _Preparing(task, engine)
+
+    def _switch(self, prepared: _Preparing) -> Model:
+        """Let a prepared version serve, with all others by the engine process that runs it."""
+        if prepared.engine is not None and self._link is not None:
+            self._link.use(prepared.engine)
+        model = prepared.task.result()
+        self._core.loader.publish(model)
+        return model
+
+    def _abort(self, switch: int) -> None:
+        """Drop what was prepared; it may still be loading, long after the supervisor has given up."""
+        self._parts.pop(switch, None)
+        if (opening := self._opening.pop(switch, None)) is not None:
+            opening.cancel()
+        if (preparing := self._preparing.pop(switch, None)) is not None:
+            preparing.task.cancel()
+            if preparing.engine is not None and self._link is not None:
+                self._link.forget(preparing.engine)
 
     async def _open(self, switch: int, catalogues: Sequence[CheckedCatalogue]) -> None:
         """Open catalogues for the switch of this number, unless it is aborted meanwhile."""
@@ -173,14 +212,16 @@ async def work(control: socket.socket, public: socket.socket) -> int:
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     supervisor = SupervisorClient(channel, settings.retry_after_seconds)
     exposition = SharedExposition(supervisor.scrape, supervisor.windows)
+    link = EngineLink() if settings.engine_processes else None
+    config = session_config(settings) if link is None else SessionConfig()
     with (
-        assemble(settings, session_config(settings), ApiKeys.of(settings), exposition, tried=True) as core,
+        assemble(settings, config, ApiKeys.of(settings), exposition, tried=True, link=link) as core,
         Reporter.open(channel, core.metrics, exposition) as reporter,
     ):
         spare_what_is_loaded()
         app = core.app
         listener = Listener(app, settings, public, gate=app.endpoint, connections=app.connections, shared=True)
-        worker = Worker(core, listener, channel, reporter, supervisor, stop)
+        worker = Worker(core, listener, channel, reporter, supervisor, stop, link)
         async with live_values(core.live), asyncio.TaskGroup() as group:
             chores = [
                 group.create_task(worker.obey()),
@@ -193,27 +234,18 @@ async def work(control: socket.socket, public: socket.socket) -> int:
             await reporter.report()
             for chore in chores:
                 chore.cancel()
+        if link is not None:
+            await link.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await channel.flush()
-    return HUNG_STATUS if core.watch.hung else 0
+    return HUNG_STATUS if core.hung else 0
 
 
 def main() -> None:
     """Run a worker until it ends."""
-    control, public = map(int, sys.argv[1:])
-    # Only the supervisor reloads: one worker alone would differ from the others.
-    with contextlib.suppress(AttributeError):  # Windows has no such signal.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        try:
-            status = runner.run(work(socket.socket(fileno=control), socket.socket(fileno=public)))
-        except Exception:
-            _log.critical("this worker ends because of a fault of its own", exc_info=True)
-            status = 1
-        if threads_left():
-            end_process(status)
-    sys.exit(status)
+    control, public = (socket.socket(fileno=int(argument)) for argument in sys.argv[1:])
+    run_child(work(control, public))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ _PROBE: Final = base64.b64decode(
     "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
 )
 
+NO_CUDA_BUILD: Final = "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"
+
 OnnxEngine = CpuEngine | CudaEngine
 
 
@@ -29,10 +32,13 @@ def load_engine(path: Path, config: SessionConfig, *, model_sha256: str) -> Onnx
     return CudaEngine(path, config) if config.provider == "cuda" else CpuEngine(path, config, model_sha256)
 
 
-def session_config(settings: Settings) -> SessionConfig:
-    """Configure sessions. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
+def session_config(settings: Settings, provider: str | None = None) -> SessionConfig:
+    """Configure sessions, on a `provider` that is known to work if one is given.
+
+    Raises `SettingsError` if ``cuda`` is asked for and does not work.
+    """
     return SessionConfig(
-        provider=choose_provider(settings.provider),
+        provider=provider or choose_provider(settings.provider),
         intra_op_threads=settings.intra_op_threads,
         max_batch=settings.max_batch,
         cache_folder=settings.graph_cache,
@@ -41,11 +47,14 @@ def session_config(settings: Settings) -> SessionConfig:
     )
 
 
-def choose_provider(asked: Provider) -> str:
-    """Return ``cpu`` or ``cuda``. Raises `SettingsError` if ``cuda`` is asked for and does not work."""
+def choose_provider(asked: Provider, probe: Callable[[], str | None] | None = None) -> str:
+    """Return ``cpu`` or ``cuda``, which `probe` tries (by default `why_no_cuda`).
+
+    Raises `SettingsError` if ``cuda`` is asked for and does not work.
+    """
     if asked == "cpu":
         return "cpu"
-    problem = why_no_cuda()
+    problem = (probe or why_no_cuda)()
     if problem is None:
         return "cuda"
     if asked == "cuda":
@@ -59,7 +68,7 @@ def why_no_cuda() -> str | None:
     """Run one node on CUDA; return the problem if it fails, else None."""
     name = PROVIDERS["cuda"]
     if name not in ort.get_available_providers():
-        return "this build of ONNX Runtime has no CUDA provider (install the extra 'gpu')"
+        return NO_CUDA_BUILD
     ort.preload_dlls()
     try:
         session = ort.InferenceSession(_PROBE, providers=[name])

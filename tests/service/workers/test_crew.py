@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from service.workers import crew, supervisor
+from service.workers import restarts, supervisor
 from service.workers.crew import Crew
 from service.workers.handle import Hear, ProcessGone, WorkerProcess
 from tests.service.live import WAIT_SECONDS, make_settings
@@ -53,7 +53,7 @@ def test_a_fault_in_keeping_a_worker_ends_the_service_with_an_error_that_is_logg
     async def fail(*_: Any) -> bool:
         raise KeyError("no such thing")
 
-    monkeypatch.setattr(crew, "_FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(restarts, "_FIRST_DELAY_SECONDS", 0.001)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr(Crew, "_replace", fail)
     settings = make_settings(workers=2, provider="cpu", port=0, bundles=str(tmp_path))

@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.contract.manifest import MODEL_FILE
 from service.telemetry.metrics import Metrics
-from service.workers import crew, supervisor
+from service.workers import restarts, supervisor
 from tests.service.live import fake_model, make_settings
 from tests.service.requests import check_list, request
 from tests.service.test_process import SERVE, Process, fails, running, with_key
@@ -445,8 +445,8 @@ def test_workers_end_when_their_supervisor_is_killed_and_leave_nothing(tmp_path:
 def test_workers_that_cannot_live_end_the_service_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(crew, "_FIRST_DELAY_SECONDS", 0.001)
-    monkeypatch.setattr(crew, "_LONGEST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(restarts, "_FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(restarts, "_LONGEST_DELAY_SECONDS", 0.001)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     settings = make_settings(workers=2, provider="cpu", port=0, bundles=str(write_bundle(tmp_path / "b").parents[1]))

@@ -1,0 +1,150 @@
+"""Run models for all workers, as a process of its own.
+
+It loads what the supervisor names, then listens on the path that it is told, and ends when its workers have left.
+Started by `service/workers/handle.py` only; the argument is the descriptor of the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+
+from service.bundles.folder import BundleFolder
+from service.bundles.load import digest, identity
+from service.bundles.model import BundleError, Model
+from service.bundles.opening import LocalOpener
+from service.engines.listener import EngineListener, OwnEngine
+from service.engines.private import listen
+from service.engines.wire import Key
+from service.inference.dispatcher import Dispatcher
+from service.inference.onnx.choose import session_config
+from service.inference.thread import InferenceThread
+from service.inference.watch import HUNG_STATUS, EngineWatch, stop_on_hang
+from service.ranking.warmup import warm_engine
+from service.settings import Settings
+from service.telemetry.logs import configure_logging
+from service.telemetry.pacing import spare_what_is_loaded
+from service.transport.sockets import stop_event
+from service.workers import messages
+from service.workers.child import run_child
+from service.workers.heartbeat import BEAT_SECONDS
+
+_log = logging.getLogger(__name__)
+_DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
+_FAREWELL_SECONDS: Final = 0.1
+"""Time to tell workers that what they wait for will not come."""
+
+
+class EngineServer:
+    """Carry out the supervisor's orders, one after the other."""
+
+    def __init__(
+        self, settings: Settings, channel: messages.Channel[messages.NumberedCommand], thread: InferenceThread
+    ) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._dispatcher = Dispatcher(thread)
+        self._folder = BundleFolder(settings.bundles)
+        self._engines: list[OwnEngine] = []
+        self.listener = EngineListener(thread, self._engines)
+        self.watch = EngineWatch(
+            thread, hang_seconds=settings.engine_hang_seconds, load_seconds=settings.load_timeout_seconds
+        )
+
+    async def obey(self, stop: asyncio.Event) -> None:
+        """Carry out orders until the supervisor has gone; then stop."""
+        while (order := await self._channel.receive()) is not None:
+            self._channel.send(await self._carry_out(order))
+        stop.set()
+
+    async def beat(self) -> NoReturn:
+        """Tell the supervisor every second that the event loop turns."""
+        while True:
+            self._channel.send(messages.Beat())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _carry_out(self, order: messages.NumberedCommand) -> messages.Reply:
+        try:
+            match order.command:
+                case messages.LoadModel(name, version, quietly):
+                    return messages.Prepared(order.id, await self._load(name, version, quietly))
+                case messages.ListenAt(path):
+                    spare_what_is_loaded()
+                    await self.listener.listen(listen(Path(path)))
+                case other:
+                    raise RuntimeError(f"an engine process does not know {type(other).__name__}")
+        except BundleError as error:
+            return messages.Refused(order.id, str(error))
+        except Exception as error:
+            _log.exception("an order of the supervisor failed")
+            return messages.Refused(order.id, f"an engine process failed: {error}", fault=True)
+        return messages.Done(order.id)
+
+    async def _load(self, name: str, version: str, quietly: bool) -> dict[str, str]:
+        """Load, check and warm a model; return its identity. Raises `BundleError`."""
+        config = session_config(self._settings)
+        # The trial has replayed the recorded requests on CPU.
+        opener = LocalOpener(config, golden=config.provider != "cpu")
+        try:
+            async with asyncio.timeout(self._settings.load_timeout_seconds):
+                model = await opener.open(self._folder.folder(name, version), quietly=quietly)
+                await warm_engine(self._dispatcher, model, quietly)
+        except TimeoutError:
+            limit = f"{self._settings.load_timeout_seconds} s (LISTWRIGHT_LOAD_TIMEOUT_SECONDS)"
+            raise BundleError(f"{name}/{version}: loading and warming it took longer than {limit}") from None
+        self._keep(model)
+        return identity(model.manifest)
+
+    def _keep(self, model: Model) -> None:
+        key = Key(model.name, model.version, digest(model.manifest))
+        self._engines.append(OwnEngine(key, model.engine))
+        self.watch.know(model.engine, f"{model.name} {model.version}")
+
+
+async def work(control: socket.socket) -> int:
+    """Run models until told to stop, or left alone; return the exit status."""
+    stop = stop_event()
+    channel = await messages.Channel.open(control, _DECODER)
+    first = await channel.receive()
+    if first is None:
+        return 0
+    if not isinstance(first.command, messages.Start):
+        raise RuntimeError("the first order must be to start")
+    settings = Settings(**first.command.settings)
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    with contextlib.closing(InferenceThread()) as thread:
+        server = EngineServer(settings, channel, thread)
+        async with asyncio.TaskGroup() as group:
+            works = (server.obey(stop), server.beat(), stop_on_hang(server.watch, stop))
+            tasks = [group.create_task(one) for one in works]
+            await stop.wait()
+            await _see_workers_off(server, settings.drain_seconds)
+            for task in tasks:
+                task.cancel()
+    return HUNG_STATUS if server.watch.hung else 0
+
+
+async def _see_workers_off(server: EngineServer, seconds: float) -> None:
+    """Wait until all workers have left, which they do when they end or have another engine process."""
+    if server.watch.hung:
+        await asyncio.sleep(_FAREWELL_SECONDS)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await server.listener.close()
+
+
+def main() -> None:
+    """Run an engine process until it ends."""
+    run_child(work(socket.socket(fileno=int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()

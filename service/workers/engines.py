@@ -1,0 +1,208 @@
+"""Keep the engine processes that run models for the workers, and replace all of them for another set of models.
+
+An engine process never loads a model while it serves: a reload starts new ones beside it, with the live models and the
+new one. When all workers have switched, the old ones end. So for a moment there are two on each device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from service.bundles.model import BundleError
+from service.inference.watch import HUNG_STATUS
+from service.settings import Settings
+from service.workers import messages
+from service.workers.gathering import End
+from service.workers.handle import ANSWER_SECONDS, EngineProcess, ProcessGone, ProcessLate
+from service.workers.restarts import Restarts
+
+_log = logging.getLogger(__name__)
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which GPUs a process may use."""
+
+Models = Mapping[tuple[str, str], dict[str, str]]
+"""The identities of models, by name and version."""
+
+
+@dataclass(eq=False)
+class Generation:
+    """Engine processes that run the same models, one in each place; `paths` are those of their sockets."""
+
+    number: int
+    models: Models
+    added: tuple[str, str]
+    """The model that it was started for."""
+    paths: list[Path]
+    processes: dict[int, EngineProcess] = field(default_factory=dict)
+
+
+class Engines:
+    """Hold the generation in use, and those that may be next. Used from the event loop only.
+
+    `on_end` is told why a process ended that should not have, and `give_up` why none can be kept running.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: Path, *, on_end: Callable[[End], None], give_up: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._on_end = on_end
+        self._give_up = give_up
+        self._places = range(settings.engine_processes or 1)
+        self._load_seconds = settings.load_timeout_seconds + ANSWER_SECONDS
+        self._numbers = itertools.count()
+        self._restarts = Restarts(len(self._places))
+        self._used: Generation | None = None
+        self._staged: list[Generation] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._leaving: set[asyncio.Task[int]] = set()
+
+    @property
+    def size(self) -> int:
+        """Number of engine processes that run models for workers."""
+        return 0 if self._used is None else sum(process.answers for process in self._used.processes.values())
+
+    @property
+    def used(self) -> Generation | None:
+        """The generation that serves."""
+        return self._used
+
+    async def stage(self, live: Models, name: str, version: str, files: dict[str, str]) -> Generation:
+        """Start a generation that runs all live models, all staged ones and this one.
+
+        Raises `BundleError` or `RuntimeError`; then no process of it is left.
+        """
+        staged = {one.added: one.models[one.added] for one in self._staged}
+        number, added = next(self._numbers), (name, version)
+        paths = [self._folder / f"engine-{number}-{place}.sock" for place in self._places]
+        made = Generation(number, {**live, **staged, added: files}, added, paths)
+        starts = await asyncio.gather(*(self._start(made, place) for place in self._places), return_exceptions=True)
+        for problem in starts:
+            if isinstance(problem, BaseException):
+                self._end(made)
+                raise problem
+        self._staged.append(made)
+        return made
+
+    def use(self, generation: Generation) -> None:
+        """Let a staged generation serve, and end the one before.
+
+        If a later one serves already, which has the same models and more, this one ends.
+        """
+        self._staged.remove(generation)
+        if self._used is not None and self._used.number > generation.number:
+            self._end(generation)
+            return
+        self._stop_keeping()
+        if self._used is not None:
+            self._end(self._used)
+        self._used = generation
+        self._keepers = [asyncio.create_task(self._keep(generation, place)) for place in self._places]
+        for keeper in self._keepers:
+            keeper.add_done_callback(self._check)
+
+    def drop(self, generation: Generation) -> None:
+        """End a staged generation that is not to serve."""
+        self._staged.remove(generation)
+        self._end(generation)
+
+    async def stop(self) -> None:
+        """End all, once their workers have left."""
+        self._stop_keeping()
+        for generation in [*self._staged, *([self._used] if self._used else [])]:
+            self._end(generation)
+        self._staged, self._used = [], None
+        await asyncio.gather(*self._leaving)
+
+    async def _start(self, generation: Generation, place: int) -> None:
+        """Start a process with all models of its generation. Raises `BundleError` or `RuntimeError`."""
+        process = await EngineProcess.start(place, self._settings, self._device(place))
+        generation.processes[place] = process
+        loading, quietly = "starting", self._used not in (None, generation)
+        try:
+            for (name, version), files in generation.models.items():
+                loading = f"loading {name}/{version}"
+                order = messages.LoadModel(name, version, quietly)
+                if (await process.ask(order, messages.Prepared, self._load_seconds)).files != files:
+                    raise BundleError(f"{name}/{version}: its files have changed since they were tried")
+            await process.ask(messages.ListenAt(str(generation.paths[place])), messages.Done)
+        except (ProcessGone, ProcessLate) as error:
+            raise BundleError(f"an engine process was {loading} when: {error}") from None
+
+    def _device(self, place: int) -> dict[str, str]:
+        """Return the variables that give the process in a place a GPU of its own."""
+        if self._settings.provider != "cuda":
+            return {}
+        return {VISIBLE: visible_devices(len(self._places))[place]}
+
+    async def _keep(self, generation: Generation, place: int) -> None:
+        """Replace the process in this place whenever it ends."""
+        while True:
+            process = generation.processes[place]
+            status = await process.wait()
+            _log.error("%s ended with status %d", process, status)
+            self._on_end(_reason(process, status))
+            while not await self._replace(generation, place):
+                pass
+
+    async def _replace(self, generation: Generation, place: int) -> bool:
+        """Start the next process in this place; False if it does not come to listen."""
+        delay = self._restarts.next_delay()
+        if delay is None:
+            self._give_up(f"engine processes have ended more than {self._restarts.most} times in a minute")
+            await asyncio.Event().wait()
+        await asyncio.sleep(delay or 0.0)
+        before = generation.processes[place]
+        try:
+            await self._start(generation, place)
+        except (BundleError, RuntimeError, OSError) as error:
+            _log.error("an engine process cannot be replaced: %s", error)
+            if (process := generation.processes[place]) is not before:
+                process.terminate()
+                await process.wait()
+            return False
+        _log.info("%s serves", generation.processes[place])
+        return True
+
+    def _check(self, keeper: asyncio.Task[None]) -> None:
+        """Stop the service if a keeper has failed, since its place would stay empty."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            _log.error("a fault in keeping an engine process running", exc_info=error)
+            self._give_up("an engine process cannot be replaced")
+
+    def _stop_keeping(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        self._keepers = []
+
+    def _end(self, generation: Generation) -> None:
+        """Tell the processes of a generation to end when their workers have left."""
+        for process in generation.processes.values():
+            process.terminate()
+            leaving = asyncio.create_task(process.wait())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+
+def _reason(process: EngineProcess, status: int) -> End:
+    """Say why an engine process has ended."""
+    if process.hung or status == HUNG_STATUS:
+        return "hung"
+    if status == 0:
+        return "stopped"
+    return "killed" if status == -signal.SIGKILL else "failed"
+
+
+def visible_devices(most: int) -> list[str]:
+    """Return the names of the GPUs that this process may use, or the first `most` where nothing limits it."""
+    named = os.environ.get(VISIBLE)
+    return named.split(",") if named else [str(device) for device in range(most)]
