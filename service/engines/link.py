@@ -165,7 +165,8 @@ class EngineLink:
     def _lose(self, path: Path) -> None:
         """Note the end of a connection, and connect again if that process is still wanted."""
         if self._connections.pop(path, None) is not None and path in self._wanted:
-            _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
+            if path == self._used:
+                _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
             self._begin(self._connect_again(path))
 
     async def _connect_again(self, path: Path) -> None:

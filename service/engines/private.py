@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_LONGEST_PATH: Final = 100
-"""Bytes of a socket's path: Linux takes 107, macOS 103."""
+_LONGEST_PATH: Final = 103
+"""Bytes of a socket's path on macOS; Linux takes 107."""
 
 _BACKLOG: Final = 512
 
@@ -31,7 +31,7 @@ def private_folder() -> Iterator[Path]:
     Raises `OSError` where temporary files cannot be made, or their path is too long for a socket.
     """
     with tempfile.TemporaryDirectory(prefix="listwright-", ignore_cleanup_errors=True) as folder:
-        longest = Path(folder) / "engine-99999999-999.sock"
+        longest = Path(folder) / "999999-99.sock"
         if len(os.fsencode(longest)) > _LONGEST_PATH:
             raise OSError(f"a socket in {folder} would have too long a path: let TMPDIR name a folder nearer the root")
         yield Path(folder)

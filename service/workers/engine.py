@@ -53,6 +53,8 @@ class EngineServer:
         self._dispatcher = Dispatcher(thread)
         self._folder = BundleFolder(settings.bundles)
         self._engines: list[OwnEngine] = []
+        self._path: Path | None = None
+        self._alone = False
         self.listener = EngineListener(thread, self._engines)
         self.watch = EngineWatch(
             thread, hang_seconds=settings.engine_hang_seconds, load_seconds=settings.load_timeout_seconds
@@ -62,7 +64,17 @@ class EngineServer:
         """Carry out orders until the supervisor has gone; then stop."""
         while (order := await self._channel.receive()) is not None:
             self._channel.send(await self._carry_out(order))
+        self._alone = True
         stop.set()
+
+    def remove_socket(self) -> None:
+        """Remove the socket's file, and its folder too if the supervisor, whose it is, has gone."""
+        if self._path is None:
+            return
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            if self._alone:
+                self._path.parent.rmdir()  # The last of several engine processes finds it empty.
 
     async def beat(self) -> NoReturn:
         """Tell the supervisor every second that the event loop turns."""
@@ -77,7 +89,8 @@ class EngineServer:
                     return messages.Prepared(order.id, await self._load(name, version, quietly))
                 case messages.ListenAt(path):
                     spare_what_is_loaded()
-                    await self.listener.listen(listen(Path(path)))
+                    self._path = Path(path)
+                    await self.listener.listen(listen(self._path))
                 case other:
                     raise RuntimeError(f"an engine process does not know {type(other).__name__}")
         except BundleError as error:
@@ -126,6 +139,7 @@ async def work(control: socket.socket) -> int:
             tasks = [group.create_task(one) for one in works]
             await stop.wait()
             await _see_workers_off(server, settings.drain_seconds)
+            server.remove_socket()
             for task in tasks:
                 task.cancel()
     return HUNG_STATUS if server.watch.hung else 0

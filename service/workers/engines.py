@@ -83,7 +83,7 @@ class Engines:
         """
         staged = {one.added: one.models[one.added] for one in self._staged}
         number, added = next(self._numbers), (name, version)
-        paths = [self._folder / f"engine-{number}-{place}.sock" for place in self._places]
+        paths = [self._folder / f"{number}-{place}.sock" for place in self._places]
         made = Generation(number, {**live, **staged, added: files}, added, paths)
         starts = await asyncio.gather(*(self._start(made, place) for place in self._places), return_exceptions=True)
         for problem in starts:

@@ -78,8 +78,12 @@ class Service:
     temporary: Path
 
     def workers(self) -> list[int]:
-        """Their process ids."""
-        return children(self.process.popen.pid)
+        """Their process ids, and that of a trial while there is one."""
+        return [pid for pid in children(self.process.popen.pid) if not is_engine(pid)]
+
+    def engines(self) -> list[int]:
+        """The process ids of engine processes."""
+        return [pid for pid in children(self.process.popen.pid) if is_engine(pid)]
 
     def folders(self) -> list[Path]:
         """What the service has made for itself; ONNX Runtime leaves a file of its own there."""
@@ -152,6 +156,12 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
+def is_engine(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"service.workers.engine\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 def state(pid: int) -> str:
     """The letter of /proc; Z if there is no such process."""
     with contextlib.suppress(OSError):
@@ -210,7 +220,7 @@ def serving(folder: Path, *flags: str, command: Sequence[str] = SERVE, **variabl
                     eventually(lambda: connection.text("/v2/health/ready")[0] == 200)
             yield service
         finally:
-            for pid in {*pids, *service.workers()}:
+            for pid in {*pids, *service.workers(), *service.engines()}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -455,6 +465,6 @@ def test_workers_that_cannot_live_end_the_service_with_an_error(
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-def test_more_than_one_worker_on_cuda_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
+def test_cuda_that_does_not_work_is_an_error_before_any_worker_is_started(tmp_path: Path) -> None:
     message = fails("--bundles", str(tmp_path), "--port", "0", "--provider", "cuda", "--workers", "2")
-    assert "LISTWRIGHT_WORKERS (--workers): must be 1 on CUDA" in message
+    assert "LISTWRIGHT_PROVIDER (--provider): cuda cannot be used" in message
