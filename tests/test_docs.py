@@ -14,7 +14,7 @@ import pytest
 from deploy.alerts.files import ALERTS
 from service.contract.problems import KINDS
 from service.telemetry.metrics import Metrics
-from service.workers.gathering import SupervisorMetrics
+from tests.deploy.files import supervisor_metrics
 from tests.documents import DOCUMENTS, GUIDES, ROOT, anchors, commands, links, name_of, spans
 
 PACKAGES = ("service", "models", "export", "loadtest")
@@ -130,7 +130,7 @@ def test_the_architecture_names_every_room() -> None:
 
 
 def test_the_api_page_names_every_metric_and_no_other() -> None:
-    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0, 1).registry)
+    registries = (Metrics(budget_seconds=0.019).registry, supervisor_metrics().registry)
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
         for registry in registries

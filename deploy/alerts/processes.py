@@ -37,6 +37,31 @@ _WORKERS: Final = (
     ),
 )
 
+_ENGINES: Final = (
+    Alert(
+        name="RerankEngineEnded",
+        severity="ticket",
+        windows={"window": 15 * MINUTE},
+        expr="sum by (@by, instance, reason) (increase(rerank_engines_ended_total[@window])) > 0",
+        summary="an engine process of {{ $labels.instance }} ended: {{ $labels.reason }}",
+        description=(
+            "It is replaced; until then its workers answer without the model. "
+            "More than ten in a minute end the service."
+        ),
+    ),
+    Alert(
+        name="RerankEnginesMissing",
+        severity="ticket",
+        hold=2 * MINUTE,
+        expr="rerank_engines_live < rerank_engines_wanted",
+        summary="{{ $labels.instance }} has too few engine processes: {{ $value }}",
+        description=(
+            "One that ended has not been replaced: its successor cannot load the live versions, or dies as well. "
+            "Its workers answer without the model."
+        ),
+    ),
+)
+
 _LIMITS: Final = (
     Alert(
         name="RerankDescriptorsShort",
@@ -76,4 +101,7 @@ _LIMITS: Final = (
     ),
 )
 
-GROUPS: Final = (Group("listwright-workers", _WORKERS), Group("listwright-limits", _LIMITS))
+GROUPS: Final = (
+    Group("listwright-workers", (*_WORKERS, *_ENGINES)),
+    Group("listwright-limits", _LIMITS),
+)

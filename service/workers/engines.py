@@ -28,8 +28,15 @@ _log = logging.getLogger(__name__)
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 """The variable that says which GPUs a process may use."""
 
+_REFUSED_SECONDS: Final = 10.0
+"""Time between tries where it is not the process that fails, but what it is to load."""
+
 Models = Mapping[tuple[str, str], dict[str, str]]
 """The identities of models, by name and version."""
+
+
+class EngineEnded(BundleError):
+    """An engine process ended or hung while it loaded a bundle."""
 
 
 @dataclass(eq=False)
@@ -136,7 +143,7 @@ class Engines:
                     raise BundleError(f"{name}/{version}: its files have changed since they were tried")
             await process.ask(messages.ListenAt(str(generation.paths[place])), messages.Done)
         except (ProcessGone, ProcessLate) as error:
-            raise BundleError(f"an engine process was {loading} when: {error}") from None
+            raise EngineEnded(f"an engine process was {loading} when: {error}") from None
 
     def _device(self, place: int) -> dict[str, str]:
         """Return the variables that give the process in a place a GPU of its own."""
@@ -151,16 +158,21 @@ class Engines:
             status = await process.wait()
             _log.error("%s ended with status %d", process, status)
             self._on_end(_reason(process, status))
-            while not await self._replace(generation, place):
-                pass
+            delay: float | None = self._next_delay()
+            while delay is not None:
+                await asyncio.sleep(delay)
+                delay = await self._replace(generation, place)
+            _log.info("%s serves", generation.processes[place])
 
-    async def _replace(self, generation: Generation, place: int) -> bool:
-        """Start the next process in this place; False if it does not come to listen."""
+    def _next_delay(self) -> float:
+        """Return the seconds before the next start. After too many the service stops."""
         delay = self._restarts.next_delay()
         if delay is None:
             self._give_up(f"engine processes have ended more than {self._restarts.most} times in a minute")
-            await asyncio.Event().wait()
-        await asyncio.sleep(delay or 0.0)
+        return _REFUSED_SECONDS if delay is None else delay
+
+    async def _replace(self, generation: Generation, place: int) -> float | None:
+        """Start the next process in this place; return the seconds before the next try, or None if it listens."""
         before = generation.processes[place]
         try:
             await self._start(generation, place)
@@ -169,9 +181,8 @@ class Engines:
             if (process := generation.processes[place]) is not before:
                 process.terminate()
                 await process.wait()
-            return False
-        _log.info("%s serves", generation.processes[place])
-        return True
+            return self._next_delay() if isinstance(error, EngineEnded) else _REFUSED_SECONDS
+        return None
 
     def _check(self, keeper: asyncio.Task[None]) -> None:
         """Stop the service if a keeper has failed, since its place would stay empty."""

@@ -32,12 +32,19 @@ _SELECTOR: Final = re.compile(r"(?<![:\w])(rerank_\w+)\{([^}]*)\}")
 _MATCHER: Final = re.compile(r'(\w+)(?:=|!=|=~|!~)"([^"]*)"')
 
 
+def supervisor_metrics(workers: int = 1) -> SupervisorMetrics:
+    """Metrics of a supervisor that has engine processes, too."""
+    made = SupervisorMetrics(lambda: workers, workers)
+    made.show_engines(lambda: 1, 1)
+    return made
+
+
 def exported_families() -> dict[str, frozenset[str]]:
     """The series of each family that a scrape can have, of one process or of several.
 
     Families of the client library (`process_`, `python_`) and times of creation are left out.
     """
-    registries = (Metrics(budget_seconds=0.019).registry, SupervisorMetrics(lambda: 0, 1).registry)
+    registries = (Metrics(budget_seconds=0.019).registry, supervisor_metrics().registry)
     return {
         family.name: frozenset(family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",)))
         for text in (generate_latest(registry).decode() for registry in registries)

@@ -16,8 +16,7 @@ from prometheus_client import start_http_server
 
 from deploy.alerts.files import ALERTS, GROUPS
 from service.scenes.scene import Scene
-from service.workers.gathering import SupervisorMetrics
-from tests.deploy.files import dashboard_expressions, matched_values, metrics_in, runbook_queries
+from tests.deploy.files import dashboard_expressions, matched_values, metrics_in, runbook_queries, supervisor_metrics
 from tests.deploy.prometheus_server import Prometheus, needs_prometheus, scraping
 from tests.service.catalogued import catalogued, known
 from tests.service.live import Live, fake_model
@@ -36,7 +35,7 @@ NO_NUMBER = ("rerank_catalogue_live_exchange", "rerank_batch_duration")
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has scraped a service before and after some requests, and a supervisor beside it."""
-    supervisor, thread = start_http_server(0, "127.0.0.1", SupervisorMetrics(lambda: 2, 2).registry)
+    supervisor, thread = start_http_server(0, "127.0.0.1", supervisor_metrics(2).registry)
     models = (fake_model(), fake_model(options=Options(name="next")))
     always: dict[str, Any] = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0}
     with contextlib.ExitStack() as stack:

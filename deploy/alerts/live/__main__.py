@@ -16,14 +16,14 @@ from typing import Final
 from tabulate import tabulate
 
 from deploy.alerts.files import ALERTS
-from deploy.alerts.live import contents_faults, requests_faults
+from deploy.alerts.live import contents_faults, process_faults, requests_faults
 from deploy.alerts.live.fault import Fault, Outcome, Stage
 from loadtest.resilience.chaos.scenario import Skipped, Trial
 from loadtest.rig.machine import made_with
 from loadtest.rig.subject import finite
 from models.files import write_json
 
-FAULTS: Final[tuple[Fault, ...]] = (*requests_faults.FAULTS, *contents_faults.FAULTS)
+FAULTS: Final[tuple[Fault, ...]] = (*requests_faults.FAULTS, *process_faults.FAULTS, *contents_faults.FAULTS)
 HEAD: Final = ("alert", "made to fire by", "fired after")
 
 

@@ -1,4 +1,4 @@
-"""Break processes, files, models, fields, catalogues, live values and the export of traces."""
+"""Break files, models, fields, catalogues, live values and the export of traces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from loadtest.requests.fake import FakeItems
 from loadtest.requests.items import all_items, build_for
 from loadtest.resilience.chaos.harness import demo_folder
 from loadtest.resilience.chaos.scenario import Skipped
-from loadtest.resilience.chaos.traps import HANG, TRIGGERS, copy_as, garbage, hanging, nonsense
+from loadtest.resilience.chaos.traps import TRIGGERS, copy_as, garbage, nonsense
 from loadtest.rig.server import HOST, started
 from models.contract.catalogue.manifest import CATALOGUE_FILE
 from models.contract.manifest import DEMO_BUNDLE, MANIFEST_FILE, Manifest
@@ -28,24 +27,6 @@ from models.files import write_json
 _ITEMS: Final = 200
 _BASELINE: Final = 65.0
 """Seconds with what is normal: the shortened windows compare with 30 s that ended 30 s ago."""
-
-
-def hang(stage: Stage) -> None:
-    """Send a request whose run never ends, to one of two workers."""
-    folder = stage.trial.scratch / "bundles"
-    hanging(copy_as(folder, "demo", "1"))
-    with stage.serve("--budget-ms", "200", "--engine-hang-seconds", "1", bundles=folder, workers=2) as watched:
-        service = watched.service
-        threading.Thread(target=lambda: service.rerank(diversity={"lambda": HANG}), daemon=True).start()
-        watched.until_firing()
-
-
-def missing_worker(stage: Stage) -> None:
-    """Kill a worker whose successor finds no bundle."""
-    with stage.serve(*ROOMY, workers=2) as watched:
-        shutil.rmtree(watched.service.bundles)
-        watched.service.kill(watched.service.workers()[0])
-        watched.until_firing()
 
 
 def _hangup(watched: Watched) -> None:
@@ -255,14 +236,6 @@ def _fault(act: Callable[[Stage], None], name: str, how: str, *alerts: str) -> F
 
 
 FAULTS: Final = (
-    _fault(hang, "hang", "a run that never ends, in one of two workers", "RerankEngineHung", "RerankWorkerEnded"),
-    _fault(
-        missing_worker,
-        "missing-worker",
-        "SIGKILL to one of two workers, the folder of bundles removed before",
-        "RerankWorkersMissing",
-        "RerankWorkerEnded",
-    ),
     _fault(
         bundle,
         "bundle",
