@@ -162,7 +162,10 @@ def assemble(
 
 @contextlib.contextmanager
 def _open_queue(link: EngineLink | None) -> Iterator[EngineLink | InferenceThread]:
-    """Return the link, which its maker closes, or an inference thread that ends with the context."""
+    """Return the link if there is one, or an inference thread.
+
+    The thread ends with the context; the link is its maker's.
+    """
     if link is not None:
         yield link
         return

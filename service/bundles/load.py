@@ -55,7 +55,10 @@ def load_bundle(
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a bundle's manifest, and check its formulas and all files. Raises `BundleError` naming the fault."""
+    """Read a bundle's manifest, and check its formulas and all files.
+
+    Raises `BundleError` naming the fault.
+    """
     try:
         manifest = Manifest.read(folder)
     except SpecError as error:
@@ -66,7 +69,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def make_model(manifest: Manifest, engine: Engine) -> Model:
-    """Make a model, with all that is made once: a large vocabulary takes time, so not on an event loop."""
+    """Make a model, with all that is made once.
+
+    A large vocabulary takes time, so not on an event loop.
+    """
     model = Model(manifest, Encoder(manifest.spec), engine)
     model.fields  # noqa: B018 - it is kept
     return model

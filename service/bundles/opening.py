@@ -12,7 +12,7 @@ from service.inference.onnx.session import SessionConfig
 
 
 class Opener(Protocol):
-    """What makes a model of a folder."""
+    """Make a model of a folder."""
 
     async def open(self, folder: Path, *, quietly: bool) -> Model:
         """Load and check a bundle aside. Raises `BundleError`.

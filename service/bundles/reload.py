@@ -102,9 +102,10 @@ class Loader(Switcher[Model]):
             return model
 
     async def prepare(self, name: str, version: str | None, opener: Opener | None = None) -> Model:
-        """Load, check and warm a model that does not serve yet, by another `opener` if one is given.
+        """Load, check and warm a model that does not serve yet.
 
-        Raises `BundleError`, or `Interrupted` where the engine process is not there.
+        It is opened by another `opener` than usual if one is given. Raises `BundleError`, or `Interrupted` where the
+        engine process is not there.
         """
         try:
             folder = await asyncio.to_thread(self._folder.folder, name, version)

@@ -174,7 +174,7 @@ def _find_key(path: str, body: bytes) -> str:
 
 
 def _first_refused(entries: Iterable[tuple[str, Any]], kind: Any) -> str | None:
-    """Return the key of the first value that a list of type `kind` may not hold."""
+    """Return the key of the first value that no list of type `kind` holds."""
     rest = iter(entries)
     while block := list(islice(rest, _BLOCK)):
         if not _are([value for _, value in block], kind):

@@ -1,4 +1,7 @@
-"""Cut a stream of bytes into frames: each is its length in four bytes, then so many bytes of MessagePack."""
+"""Cut a stream of bytes into frames.
+
+Each is its length in four bytes, the highest first, then so many bytes of MessagePack.
+"""
 
 from __future__ import annotations
 

@@ -43,9 +43,10 @@ class EngineLink:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, path: Path) -> None:
-        """Connect to the engine process at `path`, now and whenever it is replaced; return once that is done.
+        """Connect to the engine process at `path`, now and whenever it is replaced.
 
-        Raises `EngineError` if it may not be spoken to: another user could reach it, or it speaks another version.
+        Returns once it is connected. Raises `EngineError` if it may not be spoken to: another user could reach it, or
+        it speaks another version.
         """
         if path not in self._wanted:
             self._wanted.append(path)
@@ -68,7 +69,10 @@ class EngineLink:
             self._leave(path)
 
     def engine(self, path: Path, name: str, version: str, digest: str) -> RemoteEngine:
-        """Return the engine of a model that the process at `path` runs. Raises `EngineError` if it does not."""
+        """Return the engine of a model that the process at `path` runs.
+
+        Raises `EngineError` if it does not run it.
+        """
         key, opened = Key(name, version, digest), self._connections.get(path)
         if opened is None or not opened.runs(key):
             raise EngineError(f"the engine process does not run {name} {version} as its files are now")
@@ -90,7 +94,10 @@ class EngineLink:
 
     @property
     def idle(self) -> bool:
-        """Tell whether no job of this worker waits, and those of others should be done by now."""
+        """Tell whether no job of this worker waits.
+
+        Those of others should be done by now, too.
+        """
         return not self.depth and all(opened.backlog.is_over for opened in self._connections.values())
 
     def submit(self, job: Job) -> None:
@@ -134,7 +141,7 @@ class EngineLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _find(self, engine: RemoteEngine) -> Connection | None:
-        """Return the connection for a model's jobs: the one in use, else the newest that runs it."""
+        """Return the connection in use, else the newest that runs the model."""
         return next((opened for opened in self._by_preference() if opened.runs(engine.key)), None)
 
     def _by_preference(self) -> Iterator[Connection]:
@@ -151,7 +158,10 @@ class EngineLink:
             self._times.add(job.engine, answer.batch_size, answer.infer_seconds)
 
     async def _connect(self, path: Path) -> None:
-        """Connect, trying until it succeeds or the process is wanted no longer. Raises `EngineError` as `open` does."""
+        """Try until it succeeds or the process is wanted no longer.
+
+        Raises `EngineError` as `open` does.
+        """
         while path in self._wanted and path not in self._connections:
             try:
                 opened = await Connection.open(path, self._note_run, lambda: self._lose(path))

@@ -132,7 +132,10 @@ class Caller(asyncio.Protocol):
         self._transport.write(frame(Welcome(PROTOCOL, tuple(served))))
 
     def _run(self, message: Run) -> None:
-        """Hand one job to the inference thread. Raises `ValueError` or `IndexError` for what makes no sense."""
+        """Hand one job to the inference thread.
+
+        Raises `ValueError` or `IndexError` for what makes no sense.
+        """
         if not 0 <= message.model < len(self._listener.engines):
             raise IndexError(f"there is no model of number {message.model}")
         if message.id <= self._seen:

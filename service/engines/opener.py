@@ -1,4 +1,4 @@
-"""Open a bundle whose graph an engine process runs: everything but that is in this process."""
+"""Open a bundle whose graph an engine process runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define what a worker and an engine process say to each other, and pack arrays for it.
+"""Define what a worker and an engine process say to each other.
 
 The worker greets, and the engine process welcomes it with the models that it runs. Then the worker sends jobs, each
 with a number of its own, and gets an answer or a failure for each, in the order in which they are done. Points in time
@@ -29,7 +29,7 @@ class Key(Struct, array_like=True, frozen=True):
 
 
 class Served(Struct, array_like=True, frozen=True):
-    """One model that the process runs; its place in the welcome is its number in jobs."""
+    """Describe a model of the process; its place in the welcome is its number."""
 
     key: Key
     provider: str
@@ -37,7 +37,7 @@ class Served(Struct, array_like=True, frozen=True):
 
 
 class Packed(Struct, array_like=True, frozen=True):
-    """One array: NumPy's name of its type, its shape and its bytes, the last axis fastest."""
+    """Hold an array: NumPy's name of its type, its shape and its bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -97,9 +97,9 @@ class Failed(Struct, tag=6, array_like=True, frozen=True):
 
 
 class Results(Struct, tag=7, array_like=True, frozen=True):
-    """What has been done since the last time, and the backlog: when all that waits will be done.
+    """Tell what has been done since the last time, and the backlog.
 
-    `seen` is the last job of this worker that is part of that.
+    All that waits will be done at `free_at`, and `seen` is the last job of this worker that is part of that.
     """
 
     results: list[Done | Failed]

@@ -69,7 +69,10 @@ class Answer:
 
 
 class JobQueue(Protocol):
-    """What takes jobs: this process's inference thread, or the link to an engine process. Used from the event loop."""
+    """Take jobs: this process's inference thread does, or a link to an engine process.
+
+    Used from the event loop only.
+    """
 
     in_background: int
     """Jobs in the background that have no answer yet; counted by the dispatchers."""

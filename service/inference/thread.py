@@ -153,9 +153,9 @@ class InferenceThread:
         return self._seconds_left() + self._times.of_jobs(engine, depth + 1)
 
     def seconds_until_free(self, engine: Engine) -> float:
-        """Estimate the time until all that waits now is done, but for jobs in the background.
+        """Estimate the time until all that waits now is done.
 
-        All count as if they were for this engine.
+        Jobs in the background are left out. All others count as if they were for this engine.
         """
         return self._seconds_left() + self._times.of_jobs(engine, self._waiting_in_foreground())
 

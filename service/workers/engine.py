@@ -68,7 +68,7 @@ class EngineServer:
         stop.set()
 
     def remove_socket(self) -> None:
-        """Remove the socket's file, and its folder too if the supervisor, whose it is, has gone."""
+        """Remove the socket's file, and the supervisor's folder if that has gone."""
         if self._path is None:
             return
         with contextlib.suppress(OSError):
@@ -146,7 +146,10 @@ async def work(control: socket.socket) -> int:
 
 
 async def _see_workers_off(server: EngineServer, seconds: float) -> None:
-    """Wait until all workers have left, which they do when they end or have another engine process."""
+    """Wait until all workers have left.
+
+    They do when they end, or have another engine process.
+    """
     if server.watch.hung:
         await asyncio.sleep(_FAREWELL_SECONDS)
         return

@@ -1,4 +1,4 @@
-"""Keep the engine processes that run models for the workers, and replace all of them for another set of models.
+"""Keep the engine processes that run models for the workers.
 
 An engine process never loads a model while it serves: a reload starts new ones beside it, with the live models and the
 new one. When all workers have switched, the old ones end. So for a moment there are two on each device.
@@ -41,7 +41,10 @@ class EngineEnded(BundleError):
 
 @dataclass(eq=False)
 class Generation:
-    """Engine processes that run the same models, one in each place; `paths` are those of their sockets."""
+    """Hold engine processes that run the same models, one in each place.
+
+    `paths` are those of their sockets.
+    """
 
     number: int
     models: Models
@@ -52,9 +55,10 @@ class Generation:
 
 
 class Engines:
-    """Hold the generation in use, and those that may be next. Used from the event loop only.
+    """Hold the generation in use, and those that may be next.
 
-    `on_end` is told why a process ended that should not have, and `give_up` why none can be kept running.
+    Used from the event loop only. `on_end` is told why a process ended that should not have, and `give_up` why none can
+    be kept running.
     """
 
     def __init__(
@@ -172,7 +176,10 @@ class Engines:
         return _REFUSED_SECONDS if delay is None else delay
 
     async def _replace(self, generation: Generation, place: int) -> float | None:
-        """Start the next process in this place; return the seconds before the next try, or None if it listens."""
+        """Start the next process in this place.
+
+        Returns the seconds before the next try, or None if it listens.
+        """
         before = generation.processes[place]
         try:
             await self._start(generation, place)
@@ -214,6 +221,9 @@ def _reason(process: EngineProcess, status: int) -> End:
 
 
 def visible_devices(most: int) -> list[str]:
-    """Return the names of the GPUs that this process may use, or the first `most` where nothing limits it."""
+    """Return the names of the GPUs that this process may use.
+
+    Where nothing limits it, they are the first `most`.
+    """
     named = os.environ.get(VISIBLE)
     return named.split(",") if named else [str(device) for device in range(most)]

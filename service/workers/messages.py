@@ -98,7 +98,7 @@ class LoadModel(Struct, tag=True, frozen=True):
 
 
 class ListenAt(Struct, tag=True, frozen=True):
-    """Take jobs of workers from now on, as an engine process, on a socket at this path."""
+    """Take jobs of workers, as an engine process, on a socket at this path."""
 
     path: str
 
@@ -198,7 +198,7 @@ class Done(Struct, tag=True, frozen=True):
 
 
 class Prepared(Struct, tag=True, frozen=True):
-    """A bundle is loaded, and waits to be switched to; `files` is its identity (see `load.identity`)."""
+    """A bundle is loaded and waits; `files` is its identity (see `load.identity`)."""
 
     id: int
     files: dict[str, str]

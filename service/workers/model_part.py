@@ -1,6 +1,6 @@
-"""Switch the models of all workers as one: a version is live in all or none.
+"""Switch the models of all workers as one.
 
-Where engine processes run the models, they are switched with the workers.
+A version is live in all or none. Where engine processes run the models, they are switched with the workers.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ModelPart:
 
 
 def _prepare(staged: StagedModel, worker: WorkerProcess) -> messages.Prepare:
-    """Make the order of the first phase for one worker, which uses one of the engine processes."""
+    """Make the order of the first phase for one worker."""
     engine = None
     if staged.generation is not None:
         paths = staged.generation.paths

@@ -1,4 +1,4 @@
-"""Say how long to wait before the next process is started in place of one that ended."""
+"""Say how long to wait before a process that ended is replaced."""
 
 from __future__ import annotations
 

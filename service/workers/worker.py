@@ -51,7 +51,10 @@ _FLUSH_SECONDS: Final = 2.0
 
 @dataclass(frozen=True)
 class _Preparing:
-    """A version that is being prepared, and the socket of the engine process that runs it, if one does."""
+    """Hold a version that is being prepared.
+
+    `engine` is the socket of the engine process that runs it, if one does.
+    """
 
     task: asyncio.Task[Model]
     engine: Path | None
@@ -173,7 +176,10 @@ class Worker:
         return model
 
     def _abort(self, switch: int) -> None:
-        """Drop what was prepared; it may still be loading, long after the supervisor has given up."""
+        """Drop what was prepared.
+
+        It may still be loading, long after the supervisor has given up.
+        """
         self._parts.pop(switch, None)
         if (opening := self._opening.pop(switch, None)) is not None:
             opening.cancel()

@@ -1,4 +1,7 @@
-"""Find out in a child whether CUDA works: a process that has used it once keeps memory of the GPU until it ends."""
+"""Find out in a child whether CUDA works.
+
+A process that has used it once keeps memory of the GPU until it ends.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SECONDS: Final = 120.0
 
 
 def why_no_cuda_aside() -> str | None:
-    """Run one node on CUDA in a child; return the problem if it fails, else None."""
+    """Run one node on CUDA in a child; return the problem, or None."""
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         return NO_CUDA_BUILD
     command = (sys.executable, "-P", "-m", __name__)
