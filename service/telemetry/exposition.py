@@ -35,11 +35,12 @@ def show_workers(registry: CollectorRegistry, live: Callable[[], int], wanted: i
     Gauge(should, "Processes that the settings ask for.", registry=registry).set(wanted)
 
 
-def show_engines(registry: CollectorRegistry, live: Callable[[], int], wanted: int) -> None:
+def show_engines(registry: CollectorRegistry, live: Callable[[], int], wanted: Callable[[], int]) -> None:
     """Show how many processes run models for the workers, and how many should."""
     running, should = ENGINE_MODES
     Gauge(running, "Processes that run models for all workers.", registry=registry).set_function(live)
-    Gauge(should, "Engine processes that the settings ask for.", registry=registry).set(wanted)
+    text = "Engine processes that the settings ask for; 0 before the first model is live."
+    Gauge(should, text, registry=registry).set_function(wanted)
 
 
 def keep_in_memory() -> None:

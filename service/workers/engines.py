@@ -41,7 +41,7 @@ class EngineEnded(BundleError):
 
 @dataclass(eq=False)
 class Generation:
-    """Hold engine processes that run the same models, one in each place.
+    """Hold the engine processes that run the same models and listen, at most one in each place.
 
     `paths` are those of their sockets.
     """
@@ -83,6 +83,11 @@ class Engines:
         return 0 if self._used is None else sum(process.answers for process in self._used.processes.values())
 
     @property
+    def wanted(self) -> int:
+        """Number of those that should: none before the first model is live."""
+        return 0 if self._used is None else len(self._places)
+
+    @property
     def used(self) -> Generation | None:
         """The generation that serves."""
         return self._used
@@ -96,11 +101,15 @@ class Engines:
         number, added = next(self._numbers), (name, version)
         paths = [self._folder / f"{number}-{place}.sock" for place in self._places]
         made = Generation(number, {**live, **staged, added: files}, added, paths)
-        starts = await asyncio.gather(*(self._start(made, place) for place in self._places), return_exceptions=True)
-        for problem in starts:
-            if isinstance(problem, BaseException):
-                self._end(made)
-                raise problem
+        starts = [asyncio.create_task(self._start(made, place)) for place in self._places]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            self._end(made)
+            raise
         self._staged.append(made)
         return made
 
@@ -135,19 +144,30 @@ class Engines:
         await asyncio.gather(*self._leaving)
 
     async def _start(self, generation: Generation, place: int) -> None:
-        """Start a process with all models of its generation. Raises `BundleError` or `RuntimeError`."""
+        """Start a process with all models of its generation, and let it listen.
+
+        Raises `BundleError` or `RuntimeError`; then it ends.
+        """
         process = await EngineProcess.start(place, self._settings, self._device(place))
-        generation.processes[place] = process
-        loading, quietly = "starting", self._used not in (None, generation)
         try:
-            for (name, version), files in generation.models.items():
-                loading = f"loading {name}/{version}"
-                order = messages.LoadModel(name, version, quietly)
-                if (await process.ask(order, messages.Prepared, self._load_seconds)).files != files:
-                    raise BundleError(f"{name}/{version}: its files have changed since they were tried")
+            await self._load(process, generation)
             await process.ask(messages.ListenAt(str(generation.paths[place])), messages.Done)
-        except (ProcessGone, ProcessLate) as error:
-            raise EngineEnded(f"an engine process was {loading} when: {error}") from None
+        except BaseException:
+            self._see_off(process)
+            raise
+        generation.processes[place] = process
+
+    async def _load(self, process: EngineProcess, generation: Generation) -> None:
+        """Load all models of a generation. Raises `BundleError` or `RuntimeError`."""
+        quietly = self._used not in (None, generation)
+        for (name, version), files in generation.models.items():
+            try:
+                order = messages.LoadModel(name, version, quietly)
+                loaded = await process.ask(order, messages.Prepared, self._load_seconds)
+            except (ProcessGone, ProcessLate) as error:
+                raise EngineEnded(f"an engine process was loading {name}/{version} when: {error}") from None
+            if loaded.files != files:
+                raise BundleError(f"{name}/{version}: its files have changed since they were tried")
 
     def _device(self, place: int) -> dict[str, str]:
         """Return the variables that give the process in a place a GPU of its own."""
@@ -160,6 +180,7 @@ class Engines:
         while True:
             process = generation.processes[place]
             status = await process.wait()
+            del generation.processes[place]
             _log.error("%s ended with status %d", process, status)
             self._on_end(_reason(process, status))
             delay: float | None = self._next_delay()
@@ -180,15 +201,14 @@ class Engines:
 
         Returns the seconds before the next try, or None if it listens.
         """
-        before = generation.processes[place]
         try:
             await self._start(generation, place)
+        except (EngineEnded, ProcessGone, ProcessLate) as error:
+            _log.error("an engine process cannot be replaced: %s", error)
+            return self._next_delay()
         except (BundleError, RuntimeError, OSError) as error:
             _log.error("an engine process cannot be replaced: %s", error)
-            if (process := generation.processes[place]) is not before:
-                process.terminate()
-                await process.wait()
-            return self._next_delay() if isinstance(error, EngineEnded) else _REFUSED_SECONDS
+            return _REFUSED_SECONDS
         return None
 
     def _check(self, keeper: asyncio.Task[None]) -> None:
@@ -205,10 +225,14 @@ class Engines:
     def _end(self, generation: Generation) -> None:
         """Tell the processes of a generation to end when their workers have left."""
         for process in generation.processes.values():
-            process.terminate()
-            leaving = asyncio.create_task(process.wait())
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._see_off(process)
+
+    def _see_off(self, process: EngineProcess) -> None:
+        """Tell a process to end when its workers have left."""
+        process.terminate()
+        leaving = asyncio.create_task(process.wait())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
 
 def _reason(process: EngineProcess, status: int) -> End:

@@ -49,7 +49,7 @@ class SupervisorMetrics:
         self._modes: dict[str, MergeMode] = {**WORKER_MODES, **ENGINE_MODES, REFUSED: REFUSED_MODE}
         self.snapshots = SnapshotReader(self.registry, self._modes)
 
-    def show_engines(self, running: Callable[[], int], wanted: int) -> None:
+    def show_engines(self, running: Callable[[], int], wanted: Callable[[], int]) -> None:
         """Show the engine processes, where there are any."""
         show_engines(self.registry, running, wanted)
         text = "Engine processes that ended while the service went on, for the same reasons as workers."

@@ -93,7 +93,7 @@ async def _supervise(settings: Settings, folder: Path | None) -> int:
     engines = None
     if folder is not None:
         engines = Engines(settings, folder, on_end=metrics.engine_ended, give_up=lambda why: crew.fail(why))
-        metrics.show_engines(lambda: engines.size, settings.engine_processes or 0)
+        metrics.show_engines(lambda: engines.size, lambda: engines.wanted)
     fleet = Fleet(
         *(settings, session_config(settings, settings.provider), metrics.reloaded, metrics.bundle_refused),
         *(metrics.scenes_reloaded, metrics.catalogues_reloaded),

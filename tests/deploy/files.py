@@ -35,7 +35,7 @@ _MATCHER: Final = re.compile(r'(\w+)(?:=|!=|=~|!~)"([^"]*)"')
 def supervisor_metrics(workers: int = 1) -> SupervisorMetrics:
     """Metrics of a supervisor that has engine processes, too."""
     made = SupervisorMetrics(lambda: workers, workers)
-    made.show_engines(lambda: 1, 1)
+    made.show_engines(lambda: 1, lambda: 1)
     return made
 
 
