@@ -89,7 +89,7 @@ FLOORS = {
         "rig.openloop",
         "rig",
         "peers demo_requests demo_truth demo_scene demo_catalogue demo_folder",
-        "cost resilience bench demo goodput run",
+        "cost resilience scale bench demo goodput run",
         "locustfile gpu_check",
     ),
 }

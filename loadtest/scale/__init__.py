@@ -1,0 +1,1 @@
+"""Plan machines for a demand from measured figures, and simulate one host."""
