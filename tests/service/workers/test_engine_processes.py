@@ -226,7 +226,8 @@ def test_an_engine_process_that_dies_while_it_loads_ends_the_reload_and_nothing_
 def test_several_versions_and_engine_processes(folder: Path) -> None:
     write_bundle(folder / "bundles")
     write_bundle(folder / "bundles", Options(version="2"))
-    with serving(folder, "--engine-processes", "2", "--keep-versions", "2") as service:
+    flags = ("--keep-versions", "2", "--shadow", "tiny@1", "--shadow-share", "1")
+    with serving(folder, "--engine-processes", "2", *flags) as service:
         eventually(lambda: len(service.engines()) == 2)
         assert service.value("rerank_engines_wanted") == 2
         for pid in service.workers():
@@ -234,6 +235,7 @@ def test_several_versions_and_engine_processes(folder: Path) -> None:
                 for version in ("1", "2"):
                     _, answer = connection.ask("/v1/rerank", {**request(), "model": "tiny", "version": version})
                     assert (answer["version"], answer["degraded"]) == (version, None)
+        eventually(lambda: service.value("rerank_shadow_total", model="tiny", version="1", outcome="scored"))
         for engine in service.engines():
             os.kill(engine, signal.SIGKILL)
         eventually(lambda: service.value("rerank_engines_live") == 2)
