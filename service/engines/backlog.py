@@ -1,4 +1,4 @@
-"""Estimate, in a worker, how long a job will wait in an engine process that other workers use too.
+"""Estimate how long a job will wait in an engine process that several workers share.
 
 With every answer the process says when all that waited there would be done. What this worker has sent since is added.
 """
@@ -13,14 +13,20 @@ from service.inference.run_times import RunTimes
 
 
 class Backlog:
-    """Follow what one engine process has said of its work. Used from the event loop only."""
+    """Follow what one engine process has said of its work.
+
+    Used from the event loop only.
+    """
 
     def __init__(self) -> None:
         self._seen = -1
         self._free_at = 0.0
 
     def tell(self, seen: int, free_at: float) -> None:
-        """Note that the process is done at `free_at` with all jobs up to `seen`, and with those of other workers."""
+        """Note that the process is done at `free_at` with all jobs up to `seen`.
+
+        Those of other workers are done by then, too.
+        """
         self._seen, self._free_at = seen, free_at
 
     @property
@@ -31,9 +37,9 @@ class Backlog:
     def seconds_until_done(
         self, pending: Iterable[tuple[int, Job]], times: RunTimes, engine: Engine, *, background: bool
     ) -> float:
-        """Estimate the time until one more job is done, after this worker's `pending` ones by their numbers.
+        """Estimate the time until one more job is done.
 
-        One in the background waits for all of those as well; others wait for none in the background.
+        `pending` are this worker's before it, by their numbers. One in the background waits for all of those as well; others wait for none in the background.
         """
         if background:
             ahead = sum(1 for number, job in pending if number > self._seen or job.background)

@@ -1,4 +1,4 @@
-"""Keep sockets where no other user can reach them, and check that nobody else is at the other end."""
+"""Keep sockets where no other user can reach them, and check who is connected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def listen(path: Path) -> socket.socket:
-    """Return a listening socket at `path`, in place of one of an earlier process. Raises `OSError`."""
+    """Return a listening socket at `path`, in place of an earlier process's. Raises `OSError`."""
     check_private(path.parent)
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -53,7 +53,10 @@ def listen(path: Path) -> socket.socket:
 
 
 def check_private(path: Path) -> None:
-    """Raise `NotPrivate` unless `path` is this user's, and closed to all others; `OSError` if it is not there."""
+    """Raise `NotPrivate` unless `path` is this user's, and closed to all others.
+
+    If it is not there that is an `OSError`.
+    """
     found = path.lstat()
     if found.st_uid != os.geteuid():
         raise NotPrivate(f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}, who runs this process")
