@@ -39,7 +39,8 @@ class Backlog:
     ) -> float:
         """Estimate the time until one more job is done.
 
-        `pending` are this worker's before it, by their numbers. One in the background waits for all of those as well; others wait for none in the background.
+        `pending` are this worker's before it, by their numbers. One in the background waits for all of those as well;
+        others wait for none in the background.
         """
         if background:
             ahead = sum(1 for number, job in pending if number > self._seen or job.background)

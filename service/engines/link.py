@@ -47,7 +47,8 @@ class EngineLink:
     async def open(self, path: Path) -> None:
         """Connect to the engine process at `path`, now and whenever it is replaced.
 
-        It returns once there is a connection. Raises `EngineError` if it may not be spoken to: another user could reach it, or it speaks another version.
+        It returns once there is a connection. Raises `EngineError` if it may not be spoken to: another user could reach
+        it, or it speaks another version.
         """
         if path not in self._wanted:
             self._wanted.append(path)

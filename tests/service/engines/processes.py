@@ -57,10 +57,11 @@ def key(name: str) -> Key:
 
 
 @contextlib.asynccontextmanager
-async def engine_process(path: Path, **engines: Engine) -> AsyncIterator[EngineListener]:
+async def engine_process(path: Path, *own: OwnEngine, **engines: Engine) -> AsyncIterator[EngineListener]:
     """Listen at `path` with engines of models of these names; at the end it dies, if it has not before."""
+    named = [OwnEngine(key(name), engine) for name, engine in engines.items()]
     with contextlib.closing(InferenceThread()) as thread:
-        listener = EngineListener(thread, [OwnEngine(key(name), engine) for name, engine in engines.items()])
+        listener = EngineListener(thread, [*own, *named])
         await listener.listen(listen(path))
         try:
             yield listener
