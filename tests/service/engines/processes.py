@@ -20,7 +20,7 @@ from service.engines.private import listen
 from service.engines.remote import RemoteEngine
 from service.engines.wire import Key, decode_engine, decode_worker
 from service.inference.dispatcher import Dispatcher
-from service.inference.engine import BatchArrays, Engine
+from service.inference.engine import BatchArrays, Engine, EngineError
 from service.inference.thread import InferenceThread
 from tests.service.tiny_bundle import Arrays
 
@@ -156,6 +156,20 @@ class Held:
         """Make one run."""
         self.run(batch)
         yield
+
+
+@contextlib.asynccontextmanager
+async def busy(one: Worker, engine: Held, x: int = 0) -> AsyncIterator[asyncio.Task[int]]:
+    """The engine is at work on this request, and will not end before the context does."""
+    engine.held.add(x)
+    (first,) = one.asks(x)
+    await until(lambda: engine.batches and x in engine.batches[-1])
+    try:
+        yield first
+    finally:
+        engine.held.discard(x)
+        with contextlib.suppress(EngineError):
+            await first
 
 
 class Peer:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,21 @@ from service.engines import link as link_module
 from service.engines.link import EngineLink
 from service.engines.listener import EngineListener
 from service.inference.dispatcher import DeadlineNear
-from service.inference.engine import Engine, EngineError
-from service.inference.run_times import RunTimes
+from service.inference.engine import EngineError
 from service.timing.deadline import NEVER
 from service.transport.asgi import Presence
-from tests.service.engines.processes import Held, Worker, die, engine_process, in_loop, row, until, waiting, worker
-
-
-@contextlib.asynccontextmanager
-async def busy(one: Worker, engine: Held, x: int = 0) -> AsyncIterator[asyncio.Task[int]]:
-    """The engine is at work on this request, and will not end before the context does."""
-    engine.held.add(x)
-    (first,) = one.asks(x)
-    await until(lambda: engine.batches and x in engine.batches[-1])
-    try:
-        yield first
-    finally:
-        engine.held.discard(x)
-        with contextlib.suppress(EngineError):
-            await first
+from tests.service.engines.processes import (
+    Held,
+    Worker,
+    busy,
+    die,
+    engine_process,
+    in_loop,
+    row,
+    until,
+    waiting,
+    worker,
+)
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -382,86 +378,6 @@ def test_a_next_process_that_others_could_reach_is_named_once_and_spoken_to_when
 
     assert in_loop(work) == 2
     assert caplog.text.count("open to other users") == 1
-
-
-def test_the_estimate_grows_with_the_jobs_of_this_worker(path: Path) -> None:
-    engine = Held(largest_batch=1)
-
-    async def work() -> None:
-        async with engine_process(path, m=engine), worker(path) as one:
-            remote = one.engine()
-            assert one.dispatcher.idle
-            assert one.link.seconds_until_done(remote) == 0
-            assert one.link.run_seconds(remote) == 0
-            await one.ask(1)
-            await until(lambda: one.link.idle)
-            single = one.link.seconds_until_done(remote)
-            assert 0 < single <= one.link.run_seconds(remote)
-            assert one.dispatcher.seconds_until_done(remote) == 0, "an idle one is always tried"
-            async with busy(one, engine):
-                assert not one.link.idle
-                tasks = one.asks(2, 3) + one.asks(4, 5, 6, background=True)
-                await until(lambda: one.link.depth == 6)
-                assert one.link.in_background == 3
-                assert one.dispatcher.seconds_until_done(remote) == pytest.approx(4 * single)
-                assert one.dispatcher.seconds_until_done(remote, background=True) == pytest.approx(7 * single)
-            await asyncio.gather(*tasks)
-            assert one.link.in_background == 0
-            await until(lambda: one.dispatcher.idle)
-
-    in_loop(work)
-
-
-def test_the_estimate_grows_with_what_the_process_says_of_the_jobs_of_others(path: Path) -> None:
-    engine = Held(largest_batch=1)
-
-    async def work() -> None:
-        async with engine_process(path, m=engine) as process, worker(path) as one, worker(path) as other:
-            process.thread._times.add(engine, 1, 1000.0)
-            engine.held |= {100, 101}
-            others = other.asks(100)
-            await until(lambda: waiting(process) == 1)
-            own = one.asks(1)
-            await until(lambda: waiting(process) == 2)
-            others += other.asks(101, 102, 103)
-            await until(lambda: waiting(process) == 5)
-            engine.held.discard(100)
-            assert await asyncio.gather(*own) == [2]
-            assert not one.link.idle, "those of others wait"
-            assert one.dispatcher.seconds_until_done(one.engine()) > 500
-            engine.held.clear()
-            await asyncio.gather(*others)
-
-    in_loop(work)
-
-
-class Learnt(RunTimes):
-    """Notes of how many jobs each run was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.jobs: list[int] = []
-
-    def add(self, engine: Engine, jobs: int, seconds: float) -> None:
-        self.jobs.append(jobs)
-        super().add(engine, jobs, seconds)
-
-
-def test_a_run_is_learnt_once_for_all_its_jobs(path: Path) -> None:
-    engine = Held(largest_batch=4)
-
-    async def work() -> list[int]:
-        async with engine_process(path, m=engine) as process, worker(path) as one:
-            remote = one.engine()
-            one.link._times = learnt = Learnt()
-            async with busy(one, engine):
-                tasks = one.asks(1, 2, 3)
-                await until(lambda: waiting(process) == 4)
-            await asyncio.gather(*tasks)
-            assert remote.largest_batch == 4
-            return learnt.jobs
-
-    assert in_loop(work) == [1, 3]
 
 
 def test_the_model_of_an_engine_process_is_described_and_neither_run_nor_warmed_here(path: Path) -> None:
