@@ -78,6 +78,7 @@ FLOORS = {
         "bundles",
         "telemetry",
         "ranking status pages engine_bench",
+        "engines",
         "model_detail",
         "admin app",
         "server",

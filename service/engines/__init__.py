@@ -1,1 +1,4 @@
-"""Let several workers share the models of one process, over Unix sockets."""
+"""Let several workers share the engine of one process.
+
+Jobs go there over a Unix socket, and answers come back.
+"""

@@ -1,4 +1,4 @@
-"""Estimate in a worker how long a job waits in an engine process.
+"""Estimate how long a job will wait in an engine process that several workers share.
 
 Other workers use it too. With every answer the process says when all that waited there would be done. What this worker
 has sent since is added.
@@ -14,7 +14,7 @@ from service.inference.run_times import RunTimes
 
 
 class Backlog:
-    """Follow what one engine process says of its work.
+    """Follow what one engine process has said of its work.
 
     Used from the event loop only.
     """
@@ -24,7 +24,10 @@ class Backlog:
         self._free_at = 0.0
 
     def tell(self, seen: int, free_at: float) -> None:
-        """Note that the process is done with all jobs up to `seen` at `free_at`."""
+        """Note that the process is done at `free_at` with all jobs up to `seen`.
+
+        Those of other workers are done by then, too.
+        """
         self._seen, self._free_at = seen, free_at
 
     @property
@@ -37,8 +40,8 @@ class Backlog:
     ) -> float:
         """Estimate the time until one more job is done.
 
-        `pending` are this worker's jobs by their numbers. One in the background waits for all of those as well; others
-        wait for none in the background.
+        `pending` are this worker's before it, by their numbers. One in the background waits for all of those as well;
+        others wait for none in the background.
         """
         if background:
             ahead = sum(1 for number, job in pending if number > self._seen or job.background)

@@ -40,6 +40,9 @@ _MOST_UNSENT_BYTES: Final = 8 * 1024 * 1024
 OnRun = Callable[[Job, Answer], None]
 """Told of every answer."""
 
+OnEnd = Callable[["Connection"], None]
+"""Told of the connection itself."""
+
 
 class Connection(asyncio.Protocol):
     """One connection, from its greeting to its end. Used from the event loop only.
@@ -47,7 +50,7 @@ class Connection(asyncio.Protocol):
     `served` are the models of the process by their keys, each with its number; `on_end` is called once it has ended.
     """
 
-    def __init__(self, path: Path, on_run: OnRun, on_end: Callable[[], None]) -> None:
+    def __init__(self, path: Path, on_run: OnRun, on_end: OnEnd) -> None:
         self.path = path
         self.backlog = Backlog()
         self.pending: dict[int, Job] = {}
@@ -62,8 +65,11 @@ class Connection(asyncio.Protocol):
         self.served: dict[Key, Served] = {}
 
     @classmethod
-    async def open(cls, path: Path, on_run: OnRun, on_end: Callable[[], None]) -> Connection:
-        """Connect and greet. Raises `OSError`, `NotPrivate` too, and `EngineError` for another version."""
+    async def open(cls, path: Path, on_run: OnRun, on_end: OnEnd) -> Connection:
+        """Connect and greet. Raises `OSError`, `NotPrivate` too, and `EngineError` for another version.
+
+        If the process ends before it has answered, that is a `ConnectionError`.
+        """
         check_private(path.parent)
         check_private(path)
         loop = asyncio.get_running_loop()
@@ -71,9 +77,12 @@ class Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(_GREETING_SECONDS):
                 welcome = await opened._welcome
-        except TimeoutError:
+        except BaseException as error:  # If this is cancelled nobody else would close it.
             opened.close()
-            raise EngineError(f"the engine process did not answer a greeting in {_GREETING_SECONDS:g} s") from None
+            if isinstance(error, TimeoutError):
+                late = f"the engine process did not answer a greeting in {_GREETING_SECONDS:g} s"
+                raise EngineError(late) from None
+            raise
         opened.served = {one.key: one for one in welcome.served}
         opened._numbers = {one.key: number for number, one in enumerate(welcome.served)}
         return opened
@@ -95,9 +104,14 @@ class Connection(asyncio.Protocol):
         if transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
             job.future.set_exception(EngineError("the engine process does not read what is sent to it"))
             return
+        try:
+            row = pack(job.row)
+        except ValueError as error:
+            job.future.set_exception(EngineError(str(error)))
+            return
         number, self._next_id = self._next_id, self._next_id + 1
         self.pending[number] = job
-        transport.write(frame(Run(number, self._numbers[key], job.deadline, job.background, pack(job.row))))
+        transport.write(frame(Run(number, self._numbers[key], job.deadline, job.background, row)))
 
     def withdraw(self, job: Job) -> None:
         """Tell that nobody waits for this job any more."""
@@ -110,9 +124,12 @@ class Connection(asyncio.Protocol):
                 return
 
     def close(self) -> None:
-        """End it; jobs without an answer get an `EngineError`."""
+        """End it at once; jobs without an answer get an `EngineError`.
+
+        It does not wait for the process to read what was sent.
+        """
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -132,11 +149,11 @@ class Connection(asyncio.Protocol):
             self._end(EngineError(f"an answer of the engine process is not understood: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end(error or EngineError(self._why))
+        self._fail_welcome(error or ConnectionResetError(self._why))
         for job in self.pending.values():
             _settle(job, EngineError(self._why))
         self.pending.clear()
-        self._on_end()
+        self._on_end(self)
 
     def _take(self, message: Welcome | Refused | Results) -> None:
         match message:
@@ -152,22 +169,29 @@ class Connection(asyncio.Protocol):
                 self._end(EngineError(reason))
 
     def _take_result(self, result: Done | Failed) -> None:
-        job = self.pending.pop(result.id, None)
+        job = self.pending.get(result.id)
         if job is None:  # It was withdrawn while it ran.
             return
         if isinstance(result, Failed):
+            del self.pending[result.id]
             _settle(job, EngineError(result.reason))
             return
-        waited = result.started - job.submitted
-        answer = Answer(unpack(result.outputs), waited, result.seconds, result.batch_size, result.started)
+        outputs = unpack(result.outputs)
+        del self.pending[result.id]  # Not before: if its outputs cannot be read it gets the connection's error.
+        answer = Answer(outputs, result.started - job.submitted, result.seconds, result.batch_size, result.started)
         self._on_run(job, answer)
         _settle(job, answer)
 
     def _end(self, error: Exception) -> None:
-        """Close the connection because of this error, which whoever waits for the welcome gets."""
+        """Close the connection; whoever waits for the welcome or an answer gets this error."""
+        self._why = str(error)
+        self._fail_welcome(error)
+        self.close()
+
+    def _fail_welcome(self, error: Exception) -> None:
         if not self._welcome.done():
             self._welcome.set_exception(error)
-        self.close()
+            self._welcome.exception()  # Nobody else asks for it if `open` was cancelled.
 
 
 def _settle(job: Job, outcome: Any) -> None:

@@ -1,6 +1,6 @@
 """Cut a stream of bytes into frames.
 
-Each is its length in four bytes, the highest first, then so many bytes of MessagePack.
+Each is its length in four bytes, then so many bytes of MessagePack.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class FrameReader:
         while (end := _end(view, start)) is not None:
             yield view[start + HEADER_BYTES : end]
             start = end
-        self._rest = bytearray(view[start:])
+        if start == 0 and whole is self._rest:  # Copied at every piece, a long frame would take its length squared.
+            view.release()
+        else:
+            self._rest = bytearray(view[start:])
 
 
 def _end(view: memoryview, start: int) -> int | None:

@@ -8,7 +8,6 @@ there is none, jobs fail at once, so that requests are answered by the next rung
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -23,6 +22,9 @@ from service.inference.engine import Answer, BatchArrays, Engine, EngineError, J
 from service.inference.run_times import RunTimes
 
 _log = logging.getLogger(__name__)
+_NOT_THERE: Final = (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError)
+"""The process has not begun to listen, or has ended while it was greeted."""
+
 _RETRY_SECONDS: Final = 0.05
 _KEPT_SECONDS: Final = 1.0
 """So long the connection before the present one stays, for requests that have begun with a model that it alone runs."""
@@ -45,8 +47,8 @@ class EngineLink:
     async def open(self, path: Path) -> None:
         """Connect to the engine process at `path`, now and whenever it is replaced.
 
-        Returns once it is connected. Raises `EngineError` if it may not be spoken to: another user could reach it, or
-        it speaks another version.
+        It returns once there is a connection. Raises `EngineError` if it may not be spoken to: another user could reach
+        it, or it speaks another version.
         """
         if path not in self._wanted:
             self._wanted.append(path)
@@ -71,7 +73,7 @@ class EngineLink:
     def engine(self, path: Path, name: str, version: str, digest: str) -> RemoteEngine:
         """Return the engine of a model that the process at `path` runs.
 
-        Raises `EngineError` if it does not run it.
+        Raises `EngineError` if it does not.
         """
         key, opened = Key(name, version, digest), self._connections.get(path)
         if opened is None or not opened.runs(key):
@@ -94,10 +96,7 @@ class EngineLink:
 
     @property
     def idle(self) -> bool:
-        """Tell whether no job of this worker waits.
-
-        Those of others should be done by now, too.
-        """
+        """Tell whether no job of this worker waits, nor those of others by now."""
         return not self.depth and all(opened.backlog.is_over for opened in self._connections.values())
 
     def submit(self, job: Job) -> None:
@@ -141,7 +140,7 @@ class EngineLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _find(self, engine: RemoteEngine) -> Connection | None:
-        """Return the connection in use, else the newest that runs the model."""
+        """Return the connection in use if it runs this model, else the newest that does."""
         return next((opened for opened in self._by_preference() if opened.runs(engine.key)), None)
 
     def _by_preference(self) -> Iterator[Connection]:
@@ -158,35 +157,51 @@ class EngineLink:
             self._times.add(job.engine, answer.batch_size, answer.infer_seconds)
 
     async def _connect(self, path: Path) -> None:
-        """Try until it succeeds or the process is wanted no longer.
+        """Connect, trying until it succeeds or the process is wanted no longer.
 
         Raises `EngineError` as `open` does.
         """
         while path in self._wanted and path not in self._connections:
             try:
-                opened = await Connection.open(path, self._note_run, lambda: self._lose(path))
-            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):  # It has not begun to listen.
+                opened = await Connection.open(path, self._note_run, self._lose)
+            except _NOT_THERE:
                 await asyncio.sleep(_RETRY_SECONDS)
             except OSError as error:
                 raise EngineError(f"the engine process cannot be spoken to: {error}") from error
             else:
-                self._connections[path] = opened
+                self._keep(opened)
 
-    def _lose(self, path: Path) -> None:
+    def _keep(self, opened: Connection) -> None:
+        """Use a new connection, unless it is wanted no longer or another was faster."""
+        if opened.path in self._wanted and opened.path not in self._connections:
+            self._connections[opened.path] = opened
+        else:
+            opened.close()
+
+    def _lose(self, lost: Connection) -> None:
         """Note the end of a connection, and connect again if that process is still wanted."""
-        if self._connections.pop(path, None) is not None and path in self._wanted:
-            if path == self._used:
-                _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
+        path = lost.path
+        if self._connections.get(path) is not lost:
+            return
+        del self._connections[path]
+        if path in self._wanted:
+            _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
             self._begin(self._connect_again(path))
 
     async def _connect_again(self, path: Path) -> None:
-        began = perf_counter()
+        began, said = perf_counter(), ""
         while path in self._wanted:
-            with contextlib.suppress(EngineError):  # Whoever replaces it may mend that, too.
+            try:
                 await self._connect(path)
+            except EngineError as error:  # Whoever replaces it may mend that, too.
+                if str(error) != said:
+                    said = str(error)
+                    _log.error("cannot connect to the next engine process: %s", said)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if path in self._connections:
                 _log.info("connected to the next engine process after %.1f s", perf_counter() - began)
-                return
-            await asyncio.sleep(_RETRY_SECONDS)
+            return
 
     async def _leave_later(self, paths: list[Path]) -> None:
         """Leave processes once their jobs are done."""

@@ -155,13 +155,7 @@ class Caller(asyncio.Protocol):
         self._thread.in_background -= job.background
         if future.cancelled():
             return
-        error = future.exception()
-        if error is not None:
-            self._results.append(Failed(number, str(error)))
-        else:
-            done = future.result()
-            packed = pack(done.outputs)
-            self._results.append(Done(number, done.started, done.infer_seconds, done.batch_size, packed))
+        self._results.append(_result(number, future))
         if len(self._results) == 1:
             asyncio.get_running_loop().call_soon(self._flush, job.engine)
 
@@ -180,3 +174,16 @@ class Caller(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _result(number: int, future: asyncio.Future[Answer]) -> Done | Failed:
+    """Make a message of a job's outcome: outputs that cannot be sent are a failure."""
+    error = future.exception()
+    if error is not None:
+        return Failed(number, str(error))
+    done = future.result()
+    try:
+        packed = pack(done.outputs)
+    except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
+        return Failed(number, f"what the engine gave cannot be sent: {fault}")
+    return Done(number, done.started, done.infer_seconds, done.batch_size, packed)

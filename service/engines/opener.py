@@ -1,12 +1,17 @@
-"""Open a bundle whose graph an engine process runs."""
+"""Open a bundle whose graph an engine process runs.
+
+Everything but the graph is in this process.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from models.contract.manifest import Manifest
 from service.bundles.load import check_place, digest, make_model, read_manifest
 from service.bundles.model import Interrupted, Model
 from service.engines.link import EngineLink
+from service.engines.remote import RemoteEngine
 from service.inference.aside import low_priority, run_aside
 from service.inference.engine import EngineError
 
@@ -22,13 +27,20 @@ class RemoteOpener:
         """Load and check all but the graph. Raises `BundleError`, and `Interrupted` without the engine process."""
         try:
             await self._link.open(self._path)
-            return await run_aside(lambda: self._load(folder, quietly))
+            manifest = await run_aside(lambda: _read(folder, quietly))
+            engine = self._link.engine(self._path, manifest.name, manifest.version, digest(manifest))
         except EngineError as error:
             raise Interrupted(str(error)) from None
+        return await run_aside(lambda: _make(manifest, engine, quietly))
 
-    def _load(self, folder: Path, quietly: bool) -> Model:
-        with low_priority(quietly):
-            manifest = read_manifest(folder)
-            check_place(manifest, folder)
-            engine = self._link.engine(self._path, manifest.name, manifest.version, digest(manifest))
-            return make_model(manifest, engine)
+
+def _read(folder: Path, quietly: bool) -> Manifest:
+    with low_priority(quietly):
+        manifest = read_manifest(folder)
+        check_place(manifest, folder)
+        return manifest
+
+
+def _make(manifest: Manifest, engine: RemoteEngine, quietly: bool) -> Model:
+    with low_priority(quietly):
+        return make_model(manifest, engine)

@@ -1,4 +1,4 @@
-"""Keep sockets where no other user can reach them, and check both ends."""
+"""Keep sockets where no other user can reach them, and check who is connected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def listen(path: Path) -> socket.socket:
-    """Listen at `path`, in place of an earlier process. Raises `OSError`."""
+    """Return a listening socket at `path`, in place of an earlier process's. Raises `OSError`."""
     check_private(path.parent)
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -53,9 +53,9 @@ def listen(path: Path) -> socket.socket:
 
 
 def check_private(path: Path) -> None:
-    """Raise `NotPrivate` unless `path` is this user's, and closed to others.
+    """Raise `NotPrivate` unless `path` is this user's, and closed to all others.
 
-    Raises `OSError` if it is not there.
+    If it is not there that is an `OSError`.
     """
     found = path.lstat()
     if found.st_uid != os.geteuid():

@@ -1,4 +1,4 @@
-"""Define what a worker and an engine process say to each other.
+"""Define the messages of workers and engine processes, and pack arrays for them.
 
 The worker greets, and the engine process welcomes it with the models that it runs. Then the worker sends jobs, each
 with a number of its own, and gets an answer or a failure for each, in the order in which they are done. Points in time
@@ -7,6 +7,7 @@ are on `perf_counter`'s clock, which all processes of a host share.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final
@@ -19,6 +20,9 @@ from models.contract.arrays import AnyArray, Arrays
 PROTOCOL: Final = 1
 """Version of this module's messages. An engine process may be newer than a worker that was started before an update."""
 
+_NUMBER: Final = re.compile(r"[<>|][biuf][0-9]{1,2}")
+"""How NumPy writes types of truth values and numbers. It reads more than that, and evaluates some."""
+
 
 class Key(Struct, array_like=True, frozen=True):
     """Name a model beyond doubt: `digest` is that of its bundle's files."""
@@ -29,7 +33,10 @@ class Key(Struct, array_like=True, frozen=True):
 
 
 class Served(Struct, array_like=True, frozen=True):
-    """Describe a model of the process; its place in the welcome is its number."""
+    """One model that the process runs.
+
+    Its place in the welcome is its number in jobs.
+    """
 
     key: Key
     provider: str
@@ -37,7 +44,7 @@ class Served(Struct, array_like=True, frozen=True):
 
 
 class Packed(Struct, array_like=True, frozen=True):
-    """Hold an array: NumPy's name of its type, its shape and its bytes."""
+    """One array: NumPy's name of its type, its shape, and its bytes in C order."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -97,9 +104,9 @@ class Failed(Struct, tag=6, array_like=True, frozen=True):
 
 
 class Results(Struct, tag=7, array_like=True, frozen=True):
-    """Tell what has been done since the last time, and the backlog.
+    """All that has been done since the last time, and the backlog.
 
-    All that waits will be done at `free_at`, and `seen` is the last job of this worker that is part of that.
+    At `free_at` all that waits will be done; `seen` is the last job of this worker that is part of that.
     """
 
     results: list[Done | Failed]
@@ -114,8 +121,14 @@ decode_engine: Final = msgpack.Decoder(ToWorker).decode
 
 
 def pack(arrays: Mapping[str, AnyArray]) -> dict[str, Packed]:
-    """Pack named arrays of numbers or truth values."""
-    return {name: Packed(array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
+    """Pack named arrays of numbers or truth values. Raises `ValueError` for others."""
+    return {name: _pack(array) for name, array in arrays.items()}
+
+
+def _pack(array: AnyArray) -> Packed:
+    name = array.dtype.str
+    _dtype(name)
+    return Packed(name, array.shape, array.tobytes())
 
 
 def unpack(packed: Mapping[str, Packed]) -> Arrays:
@@ -123,16 +136,26 @@ def unpack(packed: Mapping[str, Packed]) -> Arrays:
 
     Raises `ValueError` where type, shape and bytes do not fit each other.
     """
-    return {name: np.frombuffer(one.data, _dtype(one.dtype)).reshape(one.shape) for name, one in packed.items()}
+    return {name: _unpack(one) for name, one in packed.items()}
+
+
+def _unpack(packed: Packed) -> AnyArray:
+    dtype = _dtype(packed.dtype)
+    try:
+        array: AnyArray = np.ndarray(packed.shape, dtype, packed.data)
+    except (TypeError, OverflowError) as error:  # Too few bytes, or a size that no array has.
+        raise ValueError(f"an array of shape {list(packed.shape)} cannot be made: {error}") from None
+    if array.nbytes != len(packed.data) or array.shape != packed.shape:  # NumPy would guess a size of -1.
+        raise ValueError(f"{len(packed.data)} bytes were sent for an array of {array.nbytes}")
+    return array
 
 
 @cache
 def _dtype(name: str) -> np.dtype[np.generic]:
     """Return a type by its name. Raises `ValueError` for one that is no number."""
+    if not _NUMBER.fullmatch(name):
+        raise ValueError(f"arrays of type {name!r} are not passed on")
     try:
-        found = np.dtype(name)
+        return np.dtype(name)
     except TypeError:
         raise ValueError(f"{name!r} is no type of an array") from None
-    if found.kind not in "biuf":
-        raise ValueError(f"arrays of type {name!r} are not passed on")
-    return found

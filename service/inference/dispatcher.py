@@ -102,6 +102,9 @@ class Dispatcher:
         # Three may end the wait: the queue's answer, `_call_back` at the deadline, the client's leaving.
         try:
             return await future
+        except asyncio.CancelledError:
+            self._queue.withdraw(job)
+            raise
         finally:
             self._queue.in_background -= job.background
             if presence is not None:

@@ -1,0 +1,100 @@
+"""A worker estimates how long a job will take, by its own jobs and by what the engine process says of others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.inference.engine import Engine
+from service.inference.run_times import RunTimes
+from tests.service.engines.processes import (
+    Held,
+    busy,
+    engine_process,
+    in_loop,
+    until,
+    waiting,
+    worker,
+)
+
+
+def test_the_estimate_grows_with_the_jobs_of_this_worker(path: Path) -> None:
+    engine = Held(largest_batch=1)
+
+    async def work() -> None:
+        async with engine_process(path, m=engine), worker(path) as one:
+            remote = one.engine()
+            assert one.dispatcher.idle
+            assert one.link.seconds_until_done(remote) == 0
+            assert one.link.run_seconds(remote) == 0
+            await one.ask(1)
+            await until(lambda: one.link.idle)
+            single = one.link.seconds_until_done(remote)
+            assert 0 < single <= one.link.run_seconds(remote)
+            assert one.dispatcher.seconds_until_done(remote) == 0, "an idle one is always tried"
+            async with busy(one, engine):
+                assert not one.link.idle
+                tasks = one.asks(2, 3) + one.asks(4, 5, 6, background=True)
+                await until(lambda: one.link.depth == 6)
+                assert one.link.in_background == 3
+                assert one.dispatcher.seconds_until_done(remote) == pytest.approx(4 * single)
+                assert one.dispatcher.seconds_until_done(remote, background=True) == pytest.approx(7 * single)
+            await asyncio.gather(*tasks)
+            assert one.link.in_background == 0
+            await until(lambda: one.dispatcher.idle)
+
+    in_loop(work)
+
+
+def test_the_estimate_grows_with_what_the_process_says_of_the_jobs_of_others(path: Path) -> None:
+    engine = Held(largest_batch=1)
+
+    async def work() -> None:
+        async with engine_process(path, m=engine) as process, worker(path) as one, worker(path) as other:
+            process.thread._times.add(engine, 1, 1000.0)
+            engine.held |= {100, 101}
+            others = other.asks(100)
+            await until(lambda: waiting(process) == 1)
+            own = one.asks(1)
+            await until(lambda: waiting(process) == 2)
+            others += other.asks(101, 102, 103)
+            await until(lambda: waiting(process) == 5)
+            engine.held.discard(100)
+            assert await asyncio.gather(*own) == [2]
+            assert not one.link.idle, "those of others wait"
+            assert one.dispatcher.seconds_until_done(one.engine()) > 500
+            engine.held.clear()
+            await asyncio.gather(*others)
+
+    in_loop(work)
+
+
+class Learnt(RunTimes):
+    """Notes of how many jobs each run was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[int] = []
+
+    def add(self, engine: Engine, jobs: int, seconds: float) -> None:
+        self.jobs.append(jobs)
+        super().add(engine, jobs, seconds)
+
+
+def test_a_run_is_learnt_once_for_all_its_jobs(path: Path) -> None:
+    engine = Held(largest_batch=4)
+
+    async def work() -> list[int]:
+        async with engine_process(path, m=engine) as process, worker(path) as one:
+            remote = one.engine()
+            one.link._times = learnt = Learnt()
+            async with busy(one, engine):
+                tasks = one.asks(1, 2, 3)
+                await until(lambda: waiting(process) == 4)
+            await asyncio.gather(*tasks)
+            assert remote.largest_batch == 4
+            return learnt.jobs
+
+    assert in_loop(work) == [1, 3]

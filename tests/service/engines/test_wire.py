@@ -1,0 +1,100 @@
+"""Arrays come back as they were packed, and what is no such array is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from msgspec import ValidationError, msgpack
+
+from models.contract.arrays import AnyArray
+from service.engines.wire import Packed, Run, decode_worker, pack, unpack
+
+dtypes = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness="?"),
+    hnp.unsigned_integer_dtypes(endianness="?"),
+    hnp.floating_dtypes(endianness="?"),
+)
+arrays = dtypes.flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> AnyArray:
+    """Any array, often one whose values do not lie side by side."""
+    array: AnyArray = draw(arrays)
+    if draw(st.booleans()):
+        array = array.T
+    if array.ndim and draw(st.booleans()):
+        array = array[:: draw(st.sampled_from([1, 2, -1]))]
+    return array
+
+
+@given(named=st.dictionaries(st.text(max_size=5), views(), max_size=4))
+def test_arrays_come_back_as_they_were_from_a_message(named: dict[str, AnyArray]) -> None:
+    message = Run(1, 2, 3.0, False, pack(named))
+    back = decode_worker(msgpack.encode(message))
+    assert isinstance(back, Run)
+    found = unpack(back.row)
+    assert list(found) == list(named)
+    for name, array in named.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+        assert not found[name].flags.writeable
+
+
+@given(
+    name=st.one_of(
+        st.sampled_from(
+            ["f4", "int8", "<f3", "O", "|O", "U3", "<U3", "S3", "M8[s]", "m8", "c8", "V4", "f4,f4", "(2,)f4"]
+        ),
+        st.text(),
+    )
+)
+def test_a_name_of_no_number_is_refused(name: str) -> None:
+    try:
+        (found,) = unpack({"x": Packed(name, (0,), b"")}).values()
+    except ValueError:
+        return
+    assert found.dtype.kind in "biuf"
+
+
+@pytest.mark.parametrize(
+    "name", ["O", "|O", "U3", "S3", "M8[s]", "c8", "V4", "f4,f4", "(2,)f4", "", "no type", "(", "f4,("]
+)
+def test_such_names_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match="type"):
+        unpack({"x": Packed(name, (1,), b"\0" * 8)})
+
+
+@pytest.mark.parametrize("array", [np.array([{}]), np.array(["text"]), np.array([1j]), np.array([b"x"])])
+def test_arrays_of_other_things_than_numbers_are_not_packed(array: AnyArray) -> None:
+    with pytest.raises(ValueError, match="not passed on"):
+        pack({"x": array})
+
+
+@given(array=arrays.filter(lambda a: a.size), data=st.data())
+def test_too_few_and_too_many_bytes_are_refused(array: AnyArray, data: st.DataObject) -> None:
+    whole = array.tobytes()
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    for spoilt in (whole[:cut], whole + whole[: cut + 1]):
+        with pytest.raises(ValueError, match=r"bytes|cannot be made"):
+            unpack({"x": Packed(array.dtype.str, array.shape, spoilt)})
+
+
+@pytest.mark.parametrize(
+    "shape", [(-1,), (-1, -2), (2, -1), (2**63,), (2**64 - 1, 2), (2**40, 2**40), (1,) * 70, (3,), ()]
+)
+def test_shapes_that_the_bytes_do_not_have_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's own words.
+        unpack({"x": Packed("<f4", shape, b"\0" * 8)})
+
+
+def test_what_is_no_message_of_a_worker_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        decode_worker(msgpack.encode([1, "one", 0, 0.0, False, {}]))
