@@ -185,7 +185,8 @@ class EngineLink:
             return
         del self._connections[path]
         if path in self._wanted:
-            _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
+            if path == self._used:
+                _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
             self._begin(self._connect_again(path))
 
     async def _connect_again(self, path: Path) -> None:

@@ -41,9 +41,9 @@ class EngineEnded(BundleError):
 
 @dataclass(eq=False)
 class Generation:
-    """Hold the engine processes that run the same models and listen, at most one in each place.
+    """Hold the engine processes that run the same models and listen.
 
-    `paths` are those of their sockets.
+    There is at most one in each place; `paths` are those of their sockets.
     """
 
     number: int
