@@ -206,7 +206,7 @@ class GpuCheck:
         return f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
 
     def _layout(self, part: str, bundle: Path, serve: str, layout: Layout) -> None:
-        """Time one layout on all CPUs but one, which is the client's, where there are several."""
+        """Time one layout on all CPUs but the client's, where there are several."""
         cpus = max(1, len(os.sched_getaffinity(0)) - 1)
         served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
         self._timed(

@@ -1,4 +1,4 @@
-"""Time a service on one device in several layouts of processes: alone, and with workers that feed an engine process."""
+"""Time a service in one process, and with workers that feed an engine process."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Count requests by the size of the run that answered them: up to each bound, but over the one below."""
+    """Count requests by the size of their run: up to each bound, over the last."""
 
     requests: Mapping[float, int]
     total: float
@@ -52,7 +52,7 @@ class Batches:
 
     @property
     def mean(self) -> float:
-        """Return the mean size of the run that a request was part of; 0 without requests."""
+        """Return the mean size of a request's run; 0 without requests."""
         return self.total / max(sum(self.requests.values()), 1)
 
     def __str__(self) -> str:

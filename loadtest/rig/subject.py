@@ -78,7 +78,7 @@ class Subject:
         options: Sequence[str] = (),
         start_seconds: float = START_TIMEOUT,
     ) -> Iterator[tuple[Server, Endpoint]]:
-        """Serve while the context lasts. Raises `ServerError`, also if it takes longer to start than that.
+        """Serve while the context lasts. Raises `ServerError`, also after `start_seconds`.
 
         Its own options win over `defaults`, and `options` win over its own.
         """

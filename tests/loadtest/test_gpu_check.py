@@ -96,6 +96,7 @@ def test_a_part_that_takes_too_long_is_named_and_the_others_still_run(
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+@pytest.mark.slow
 def test_the_layouts_of_processes_can_be_timed_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     short = ["--only", "scaling", "--dim", "16", "--seconds", "0.3", "--workers", "1", "--in-flight", "2", "4"]

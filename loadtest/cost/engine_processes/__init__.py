@@ -1,1 +1,1 @@
-"""Compare one process with several workers that share an engine, with an engine that sleeps as a GPU would run."""
+"""Compare one process with workers that share an engine, which only sleeps."""

@@ -1,9 +1,9 @@
-"""Compare one process with several workers that share an engine process, on CPU, with an engine that sleeps.
+"""Compare one process with workers that share an engine process, without a GPU.
 
 The engine sleeps for 2.5 ms in each run, whatever the size of its batch, as a GPU would that has room for more. So what
-is compared is how fast processes can feed it. Layouts take turns in a closed loop; client and service share all cores,
-and the client takes its part of them. Every answer is compared with the list that the engine makes of its request. A
-ratio is the median over rounds of neighbours.
+is compared is how fast processes on the CPU can feed it. Layouts take turns in a closed loop; client and service share
+all cores, and the client takes its part of them. Every answer is compared with the list that the engine makes of its
+request. A ratio is the median over rounds of neighbours.
 
 ``--kill`` kills the engine process or a worker of the largest layout every so often under the same load. Lists of the
 formula are expected then, and connections that end with their worker; lost and foreign answers, and statuses of
@@ -34,7 +34,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 
 HEAD: Final = (
     *("processes", "requests", "requests/s", "p50 ms", "p99 ms", "mean batch"),
-    *("rate / one process (95%)", "requests by size of their run"),
+    *("rate / one process (95%)", "connections of the busiest worker", "requests by size of their run"),
 )
 _LEAST_ROUNDS: Final = 3
 _NOTICED_SECONDS: Final = 2.0
@@ -123,16 +123,9 @@ def _row(layout: Layout, rounds: Rounds) -> tuple[object, ...]:
     rate, p50, p99 = _medians(found)
     batches = _batches(found)
     ratio = str(_ratio(layout, rounds)) if layout.workers else "–"
-    return (
-        layout.name,
-        _requests(found),
-        f"{rate:.0f}",
-        f"{p50:.1f}",
-        f"{p99:.1f}",
-        f"{batches.mean:.1f}",
-        ratio,
-        batches,
-    )
+    busiest = f"{statistics.median(one.busiest for one in found):.0%}"
+    times = (f"{rate:.0f}", f"{p50:.1f}", f"{p99:.1f}", f"{batches.mean:.1f}")
+    return (layout.name, _requests(found), *times, ratio, busiest, batches)
 
 
 def _figures(layout: Layout, rounds: Rounds) -> dict[str, Any]:
@@ -145,6 +138,7 @@ def _figures(layout: Layout, rounds: Rounds) -> dict[str, Any]:
         "p50_ms": p50,
         "p99_ms": p99,
         "rates": [one.rate for one in found],
+        "busiest_shares": [one.busiest for one in found],
         "ratio": asdict(_ratio(layout, rounds)),
         "batches": _batches(found).to_json(),
         "contents": _contents(found).to_json(),
@@ -152,7 +146,10 @@ def _figures(layout: Layout, rounds: Rounds) -> dict[str, Any]:
 
 
 def _under_kills(subjects: Subjects, layout: Layout, options: argparse.Namespace) -> Measured:
-    """Load one layout while processes are killed, until it has had its requests and both kinds have been killed."""
+    """Load one layout while processes are killed.
+
+    It ends once that has had its requests, and both kinds of process have been killed.
+    """
     whole, broken = Contents(), list[float]()
     with subjects.serving(layout) as server:
         killer = Killer(server, options.every, options.seed)

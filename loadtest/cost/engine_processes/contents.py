@@ -64,7 +64,7 @@ class Contents:
 
 
 class Expected:
-    """Know what the sleeping engine answers to each of `payloads`, which are requests to a bundle.
+    """Know what the sleeping engine answers to each of `payloads`, requests to one bundle.
 
     `lists` are their ids, each with the id of the request.
     """

@@ -1,4 +1,4 @@
-"""Run the service, and its children, with an engine that sleeps in place of a bundle's graph.
+"""Run the service and its children with a sleeping engine in place of graphs.
 
 ``python -m loadtest.cost.engine_processes.launcher PYTHON -m models.cli serve …`` runs that command in this process.
 The children of the service are started by a small script in place of the interpreter, which begins here as well.
@@ -51,7 +51,10 @@ def main() -> None:
 
 
 def _script(path: Path) -> Path:
-    """Write the script that children are started with: those that run models begin here, others as ever."""
+    """Write the script that children are started with.
+
+    Those that run models begin here, others as ever.
+    """
     python = shlex.quote(sys.executable)
     lines = ("#!/bin/sh", f'case "$*" in *{_CHILDREN}*) exec {python} -m {_ME} "$@" ;; esac', f'exec {python} "$@"')
     path.write_text("\n".join(lines) + "\n", "utf-8")

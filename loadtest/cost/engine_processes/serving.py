@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -36,9 +34,9 @@ _WARM_UP: Final = 0.3
 
 
 def copy_without_rules(bundle: Path, root: Path) -> Path:
-    """Copy a bundle to the folder `root` without its graph for rules, which the sleeping engine cannot keep.
+    """Copy a bundle to the folder `root` without its graph for rules.
 
-    Returns the bundle's own folder there.
+    The sleeping engine cannot keep rules. Returns the bundle's own folder there.
     """
     manifest = Manifest.read(bundle)
     files = {name: told for name, told in manifest.files.items() if name not in (RULED_FILE, RULED_GOLDEN_FILE)}
@@ -52,7 +50,7 @@ def copy_without_rules(bundle: Path, root: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """What is served and asked: the requests, what their answers are, and how the engine behaves."""
+    """Bundles to serve, the requests with their answers, and how the engine behaves."""
 
     bundles: Path
     payloads: Sequence[Payload]
@@ -71,11 +69,19 @@ class Subjects:
             yield server
 
     def load(self, server: Server, seconds: float) -> Round:
-        """Load a service in a closed loop, check every answer, and count the batches. Raises `ValueError` for none."""
+        """Load a service in a closed loop, check every answer, and count the batches.
+
+        Raises `ValueError` if nothing was answered.
+        """
         before = Batches.read(server.url)
+        shares = list[float]()
+        halfway = threading.Timer(_WARM_UP + seconds / 2, lambda: shares.append(busiest_share(server)))
+        halfway.start()
         window = self._window(server, seconds, _WARM_UP)
+        halfway.join()
         batches, times = Batches.read(server.url) - before, window.answered_ms()
-        return Round(self.expected.check(window), len(times) / window.seconds, Latency.of(times), batches)
+        rate = len(times) / window.seconds
+        return Round(self.expected.check(window), rate, Latency.of(times), batches, shares[0])
 
     def load_under_kills(self, server: Server, seconds: float) -> tuple[Contents, list[float]]:
         """Do the same without times; return also when requests were left without an answer (`time.monotonic`)."""
@@ -90,12 +96,35 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One window: its answers, their rate and times, and the batches."""
+    """One window: its answers, their rate and times, the batches, and the `busiest_share`."""
 
     contents: Contents
     rate: float
     latency: Latency
     batches: Batches
+    busiest: float
+
+
+def processes(server: Server, kind: Kind) -> list[psutil.Process]:
+    """Return the supervisor's children of a kind."""
+    found = []
+    for child in psutil.Process(server.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if f"service.workers.{kind}" in child.cmdline():
+                found.append(child)
+    return sorted(found, key=lambda child: child.pid)
+
+
+def busiest_share(server: Server) -> float:
+    """Return the share of all connections that the worker with the most of them has.
+
+    Which worker accepts a connection is chance, and it keeps it: a layout is no faster than its busiest worker.
+    """
+    counts = []
+    for worker in processes(server, "worker") or [psutil.Process(server.pid)]:
+        open_ones = (connection.status for connection in worker.net_connections("tcp"))
+        counts.append(sum(status == psutil.CONN_ESTABLISHED for status in open_ones))
+    return max(counts) / max(sum(counts), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +137,7 @@ class Kill:
 
 @dataclass
 class Killer:
-    """Kill the engine process or a worker of a service every so often, at random, from a thread of its own."""
+    """Kill the engine process or a worker every so often, at random, from a thread."""
 
     server: Server
     every: float
@@ -138,18 +167,8 @@ class Killer:
     def _work(self) -> None:
         while not self._stop.wait(self._random.uniform(0.5, 1.5) * self.every):
             kind: Kind = self._random.choice(("engine", "worker"))
-            if not (found := self._processes(kind)):
+            if not (found := processes(self.server, kind)):
                 continue  # Its replacement is still to come.
-            victim = self._random.choice(found)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._random.choice(found).kill()
                 self.kills.append(Kill(kind, time.monotonic()))
-
-    def _processes(self, kind: Kind) -> list[int]:
-        """Return the supervisor's children of a kind."""
-        found = []
-        for child in psutil.Process(self.server.pid).children():
-            with contextlib.suppress(psutil.Error):
-                if f"service.workers.{kind}" in child.cmdline():
-                    found.append(child.pid)
-        return sorted(found)

@@ -1,4 +1,7 @@
-"""Stand for a GPU: an engine that sleeps for the same time in each run, and answers by a rule that clients know."""
+"""Stand for a GPU: sleep for the same time in each run, whatever its size.
+
+Lists are made by a rule that clients know, so that they can tell whose an answer is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _KEYS: Final = ("price", "priors", "item_scores")
 
 
 def numbers_of(arrays: Mapping[str, AnyArray]) -> AnyArray:
-    """Return the arrays by whose numbers lists are ordered. Raises `ValueError` if the model takes none of them."""
+    """Return the arrays by whose numbers lists are ordered.
+
+    Raises `ValueError` if the model takes none of them.
+    """
     for name in _KEYS:
         if name in arrays:
             return arrays[name]
@@ -26,7 +32,7 @@ def numbers_of(arrays: Mapping[str, AnyArray]) -> AnyArray:
 
 
 def choose(valid: AnyArray, numbers: AnyArray, length: int) -> Ints:
-    """Return the first valid slots, at most `length`, in the order of their numbers: the highest first.
+    """Return the first valid slots, at most `length`, those with the highest numbers first.
 
     So every request has a list of its own, which tells it from the others.
     """

@@ -1,1 +1,1 @@
-"""Measure what it costs to hand jobs to an engine process, and that none is lost or swapped, also under kills."""
+"""Measure the cost of handing jobs to an engine process, and check every answer."""

@@ -1,4 +1,4 @@
-"""Measure what it costs to hand jobs to an engine process, beside a thread of the same process.
+"""Measure what it costs to hand jobs to an engine process instead of a thread.
 
 One engine process, with a model that answers at once, and ``--links`` workers run as they do in the service, without
 HTTP before them. A job's cost is its time less that of its run; it holds all that a job waits for when others are in
@@ -44,7 +44,7 @@ _PROGRESS_SECONDS: Final = 5.0
 
 @dataclass
 class Column:
-    """What came of all jobs of one way with so many in flight; `medians` are the p50 of the blocks, in seconds."""
+    """All jobs of one way with so many in flight; `medians` are the blocks' p50."""
 
     whole: Tally = field(default_factory=Tally)
     medians: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Found:
 
     @property
     def faults(self) -> list[str]:
-        """What may not be: lost and foreign answers, and errors where nobody killed anything."""
+        """Faults of all jobs: lost and foreign answers, and errors where nobody killed anything."""
         whole = _sum(column.whole for column in self.columns.values())
         found = [f"{n} {name}" for name in ("lost", "swapped", "wrong") if (n := getattr(whole, name))]
         return found + ([f"{whole.failed} failed"] if whole.failed and not self.kills else [])

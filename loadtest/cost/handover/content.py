@@ -106,7 +106,10 @@ class Rows:
 
 
 def _made_up(tensor: TensorSpec, width: int, rng: np.random.Generator) -> AnyArray:
-    """Fill one array; its first axis is the batch, and a later one that has no size is the width of embeddings."""
+    """Fill one array, without its first axis, which is the batch.
+
+    An axis that has no size is the width of embeddings.
+    """
     shape = [size if isinstance(size, int) else width for size in tensor.shape[1:]]
     kind = np.dtype(tensor.dtype)
     drawn = (

@@ -1,4 +1,4 @@
-"""Run one engine process and its workers, let them send jobs, and kill one now and then.
+"""Run one engine process and its workers, and kill one now and then.
 
 A killed process is replaced as the supervisor does it: the engine process at the same path, a worker as a new one. What
 a worker has not told when it is killed counts as never sent, and is sent again by the next.
@@ -90,7 +90,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is started: so many `links`, each a worker, to one engine process at `path`.
+    """Processes to start: so many `links`, each a worker, to one engine process at `path`.
 
     `spoil` lets that swap an answer in so many runs, and `may_end` says whether processes are killed on purpose.
     """
@@ -165,7 +165,7 @@ class Crowd:
                 self._workers[slot] = await self._start("worker")
 
     async def kill_on(self, rng: random.Random, mean_seconds: float) -> None:
-        """Kill one side after the other at random, for ever; the engine process is replaced here."""
+        """Kill either side at random, for ever; the engine process is replaced here."""
         while True:
             await asyncio.sleep(rng.uniform(0.5, 1.5) * mean_seconds)
             kind: Kind = rng.choice(("engine", "worker"))

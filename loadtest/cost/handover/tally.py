@@ -1,4 +1,4 @@
-"""Count jobs by how they ended, and keep their times in so much memory, however many they are."""
+"""Count jobs by how they ended, and their times, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ class Histogram:
 
 @dataclass
 class Tally:
-    """Count jobs: with their own answer, with an error, or with that of another (`swapped`) or of none (`wrong`).
+    """Count jobs by how they ended.
 
-    A job is `lost` that has got nothing when it should have got at least an error. `times` are what the answered ones
-    took beside their run.
+    They were answered with what is their own, failed with an error, or got the answer of another (`swapped`) or one
+    that is no job's (`wrong`). A job is `lost` that has got nothing when it should have got at least an error. `times`
+    are what the answered ones took beside their run.
     """
 
     answered: int = 0

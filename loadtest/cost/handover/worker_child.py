@@ -1,4 +1,4 @@
-"""Be a worker that sends jobs to the engine process, or to an inference thread of its own, as it is told.
+"""Be a worker that sends jobs to the engine process or to its own thread.
 
 Started by `crowd.py` only. Each line of standard input is an `Order`; it prints reports of what came of it.
 """
@@ -62,7 +62,7 @@ class Sender:
         self._tally = Tally()
 
     async def carry_out(self, order: Order) -> None:
-        """Send all jobs of an order; print what came of them now and then, and at the end."""
+        """Send all jobs of an order; print now and then what came of them."""
         self._left = order.jobs
         queue, engine = self._ways[order.way]
         reporting = asyncio.create_task(self._report_on())

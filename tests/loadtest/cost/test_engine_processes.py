@@ -138,6 +138,7 @@ def test_layouts_are_compared_and_every_answer_is_its_own(tmp_path: Path, capsys
         assert contents["requests"] == contents["full"] == contents["statuses"]["200"] >= 10
         assert (contents["swapped"], contents["cut"], contents["faults"], contents["degraded"]) == (0, 0, {}, {})
         assert len(row["rates"]) >= 3
+        assert all(0 < share <= 1 for share in row["busiest_shares"])
         assert sum(row["batches"].values()) >= contents["requests"]
     assert figures["rows"][0]["ratio"]["median"] == 1
     shown = squeezed(capsys.readouterr().out)
