@@ -1,9 +1,11 @@
 """Hold a GPU's lists to the CPU's, and time engine and service: ``make gpu-check``.
 
 The engine is timed by `service.engine_bench`, the lists are proved by ``tests/cuda``, and the service is timed over
-HTTP here, with requests of objects, of columns, and of items in a catalogue. Without CUDA it says so and claims
-nothing. A part that fails is named and the others still run; the exit status is then 1. ``--provider cpu`` tries the
-command itself where there is no GPU. It is run in a checkout.
+HTTP here: first in one process and with workers that feed an engine process (*scaling*), then with requests of
+objects, of columns, and of items in a catalogue. Without CUDA it says so and claims nothing. A part that fails is named
+and the others still run; the exit status is then 1. Where time is short, ``--only`` names the sections that are wanted,
+and what ``--time-limit`` leaves no time for is named and not begun. ``--provider cpu`` tries the command itself where
+there is no GPU. It is run in a checkout.
 """
 
 from __future__ import annotations
@@ -11,28 +13,42 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from loadtest.cost.overhead import measure, summarise
+from loadtest.cost.scaling import Layout, time_layout
 from loadtest.requests.forms import FORMS, Form
 from loadtest.resilience.lifecycle import reload
 from loadtest.rig.client import KeepAliveClient
 from loadtest.rig.server import UNHURRIED
 from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import FAILURES, Measured, Subject, command_parser, finite, markdown, subject_from
-from models.contract.manifest import DEMO_BUNDLE, Manifest
+from models.contract.manifest import DEMO_BUNDLE, MANIFEST_FILE, Manifest
 from models.files import write_json
 
 CONCURRENCY: Final = (1, 2, 4, 8, 16)
+SMALL_BATCHES: Final = "2,4,8"
+SCALED: Final = "fp32"
+"""The precision of that section: a float16 bundle of random weights may be refused when it is loaded."""
+
 CLOSED: Final = ("requests in flight", "p50 ms", "p99 ms", "requests/s")
 ALONE: Final = ("one at a time", "total p50 ms", "infer p50 ms", "overhead p50 ms", "reloads s", "GPU MiB, and after")
+SECTIONS: Final = ("lists", "scaling", "engine", "service")
+"""What there is to check, in this order."""
+
 _NO_PROVIDER: Final = 3
+_LEAST_SECONDS: Final = 20.0
+"""A part is not begun with less time left."""
+
 _TIMEOUT: Final = 600.0
 _MODULE: Final = (sys.executable, "-m")
 
@@ -91,27 +107,64 @@ def time_service(subject: Subject, seconds: float) -> Measured:
 
 
 class GpuCheck:
-    """Parts that run one after the other: names of `failed` ones, `figures` of others."""
+    """Parts that run one after the other: names of `failed` ones, `figures` of others.
+
+    `left_out` are those that there was no time for.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Choose bundles and ways: a provider, and there CUDA graphs or node by node."""
         self.failed: list[str] = []
+        self.left_out: list[str] = []
         self.figures: dict[str, Any] = {}
         self._options = options
+        self._ends = time.monotonic() + options.time_limit if options.time_limit else math.inf
         self._on_cpu = options.provider == "cpu"
         self._ways = [("cpu", False)] if self._on_cpu else [("cuda", True), ("cuda", False)]
         self._bundles = {precision: options.out / precision / "bench" / "1" for precision in ("fp32", "fp16")}
 
     def run(self) -> None:
-        """Run all parts and print their figures."""
+        """Run all parts that are wanted, and print their figures."""
+        self._make_bundles()
+        sections = {
+            "lists": self._lists,
+            "scaling": self._scaling,
+            "engine": self._engines,
+            "service": self._services,
+        }
+        for name in SECTIONS:
+            if name in self._options.only:
+                sections[name]()
+
+    def _make_bundles(self) -> None:
+        needs = {SCALED} if set(self._options.only) <= {"lists", "scaling"} else self._bundles.keys()
         for precision, bundle in self._bundles.items():
+            if precision not in needs or (self._options.keep_bundles and (bundle / MANIFEST_FILE).is_file()):
+                continue
             sizes = ("--precision", precision, "--dim", str(self._options.dim), "--requests", "25")
             self._module(f"bundle {precision}", "export.bench.bundle", "--out", str(bundle.parents[1]), *sizes)
+
+    def _lists(self) -> None:
         marker = "not cuda" if self._on_cpu else "cuda"
         self._module("lists against the CPU's", "pytest", "-q", "-rP", "-m", marker, "tests/cuda")
+
+    def _scaling(self) -> None:
+        """Time layouts of processes; then the engine alone with the batches that these leave open."""
+        provider, graphs = self._ways[0]
+        layouts = [Layout(workers) for workers in (0, *self._options.workers)]
+        for layout in layouts:
+            part = f"scaling: {provider}, graphs {graphs}, {layout.name}"
+            self._layout(part, self._bundles[SCALED], self._serve(provider, graphs=graphs), layout)
+        if "engine" not in self._options.only:
+            part = f"engine: {SCALED}, {provider}, graphs {graphs}, batches {SMALL_BATCHES}"
+            self._engine(part, self._bundles[SCALED], provider, graphs=graphs, batches=SMALL_BATCHES)
+
+    def _engines(self) -> None:
         for name, bundle in {**self._bundles, "demo": self._options.demo}.items():
             for provider, graphs in dict.fromkeys([*self._ways, ("cpu", False)]):
                 self._engine(f"engine: {name}, {provider}, graphs {graphs}", bundle, provider, graphs=graphs)
+
+    def _services(self) -> None:
         for name, bundle in self._bundles.items():
             for provider, graphs in self._ways:
                 way = f"{provider}, graphs {graphs}"
@@ -122,19 +175,29 @@ class GpuCheck:
                 self._service(f"service: {name}, {provider}, graphs {graphs}, {form}", bundle, serve, form=form)
 
     def _module(self, part: str, *command: str) -> None:
-        print(f"\n## {part}\n", flush=True)
+        if not self._begin(part):
+            return
         try:
-            subprocess.run([*_MODULE, *command], timeout=_TIMEOUT, check=True)
+            seconds = min(_TIMEOUT, self._ends - time.monotonic())
+            subprocess.run([*_MODULE, *command], timeout=seconds, check=True)
         except subprocess.SubprocessError as error:
             print(error, flush=True)
             self.failed.append(part)
 
-    def _engine(self, part: str, bundle: Path, provider: str, *, graphs: bool) -> None:
+    def _begin(self, part: str) -> bool:
+        """Print a part's heading, unless there is no time for it."""
+        if self._ends - time.monotonic() < _LEAST_SECONDS:
+            self.left_out.append(part)
+            return False
+        print(f"\n## {part}\n", flush=True)
+        return True
+
+    def _engine(self, part: str, bundle: Path, provider: str, *, graphs: bool, batches: str = "") -> None:
         where = ("--bundle", str(bundle), "--provider", provider, "--graphs" if graphs else "--no-graphs")
-        time = ("--seconds", str(self._options.seconds), "--batches", self._options.batches)
+        times = ("--seconds", str(self._options.seconds), "--batches", batches or self._options.batches)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "engine.json"
-            self._module(part, "service.engine_bench", *where, *time, "--json", str(file))
+            self._module(part, "service.engine_bench", *where, *times, "--json", str(file))
             if file.is_file():
                 self.figures[part] = json.loads(file.read_text("utf-8"))
 
@@ -142,12 +205,26 @@ class GpuCheck:
         """Return the options of ``listwright serve`` for a provider."""
         return f"{self._options.serve_options} --provider {provider} --cuda-graphs {str(graphs).lower()}"
 
+    def _layout(self, part: str, bundle: Path, serve: str, layout: Layout) -> None:
+        """Time one layout on all CPUs but the client's, where there are several."""
+        cpus = max(1, len(os.sched_getaffinity(0)) - 1)
+        served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve}
+        self._timed(
+            part,
+            lambda subject: time_layout(subject, layout, self._options.in_flight, self._options.seconds),
+            {**served, "cpus": cpus, "form": "objects"},
+        )
+
     def _service(self, part: str, bundle: Path, serve: str, form: Form = "objects") -> None:
-        print(f"\n## {part}\n", flush=True)
         served: dict[str, Any] = {"bundles": bundle.parents[1], "bundle": bundle, "serve_options": serve, "form": form}
+        self._timed(part, lambda subject: time_service(subject, self._options.seconds), served)
+
+    def _timed(self, part: str, work: Callable[[Subject], Measured], served: Mapping[str, Any]) -> None:
+        """Do a part that times a service."""
+        if not self._begin(part):
+            return
         try:
-            subject = subject_from(self._options, timeout_ms=5000, count=32, **served)
-            text, self.figures[part] = time_service(subject, self._options.seconds)
+            text, self.figures[part] = work(subject_from(self._options, timeout_ms=5000, count=32, **served))
             print(text, flush=True)
         except FAILURES as error:
             print(error, flush=True)
@@ -163,6 +240,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--demo", type=Path, default=DEMO_BUNDLE, help="a bundle to time as well (the embedded one)")
     add("--batches", default="1,2,4,8,16,32,64", help="batches of the engine (%(default)s)")
     add("--seconds", type=float, default=1.5, help="length of each measurement (1.5)")
+    add("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections that are wanted (all)")
+    add("--workers", type=int, nargs="+", default=[1, 4, 12], help="workers that feed an engine process (1 4 12)")
+    add("--in-flight", type=int, nargs="+", default=[16, 64, 128], help="requests in flight of scaling (16 64 128)")
+    add("--time-limit", type=float, default=0.0, help="seconds after which no part is begun (0: none)")
+    add("--keep-bundles", action="store_true", help="use the bundles that --out has already")
     add("--dim", type=int, default=128, help="width of the model with random weights (128)")
     options = parser.parse_args(argv)
     try:
@@ -175,8 +257,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     check = GpuCheck(options)
     check.run()
     if options.json:
-        write_json(options.json, finite({"failed": check.failed, "parts": check.figures}))
-    print(f"\nfailed: {'; '.join(check.failed)}" if check.failed else "\nall parts passed")
+        write_json(options.json, finite({"failed": check.failed, "left_out": check.left_out, "parts": check.figures}))
+    if check.left_out:
+        print(f"\nno time was left for: {'; '.join(check.left_out)}")
+    print(
+        f"\nfailed: {'; '.join(check.failed)}"
+        if check.failed
+        else f"\nall parts {'begun ' if check.left_out else ''}passed"
+    )
     return 1 if check.failed else 0
 
 

@@ -97,12 +97,14 @@ FLOORS = {
 """The rooms of every package, lowest floor first. A room imports itself and rooms on lower floors only."""
 
 IN_PROCESS = {
+    "loadtest.cost.engine_processes.launcher",
+    *(f"loadtest.cost.handover.{name}" for name in ("__main__", "content", "engine_child", "worker_child")),
     "loadtest.cost.observing",
     "loadtest.cost.refusal",
     "loadtest.cost.scrape",
     *(f"loadtest.resilience.overload_model.{name}" for name in ("policy", "server")),
 }
-"""The tools that run the service's own code: two measure it without a socket, one runs it against a modelled clock."""
+"""The tools that run the service's own code: they measure it without HTTP, change its engine, or model its clock."""
 
 ROOMS = [f"{package}.{name}" for package, floors in FLOORS.items() for floor in floors for name in floor.split()]
 

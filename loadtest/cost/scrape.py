@@ -199,7 +199,7 @@ async def _start(
             pass_fds=(theirs.fileno(),),
         )
     channel = await messages.Channel.open(ours, msgspec.json.Decoder(messages.Message))
-    worker = WorkerProcess(0, process, channel, hear=gatherer.hear, end_seconds=10)
+    worker = WorkerProcess("worker", 0, process, channel, hear=gatherer.hear, end_seconds=10)
     stack.push_async_callback(worker.wait)
     stack.callback(worker.terminate)
     gatherer.enter(worker)

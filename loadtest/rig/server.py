@@ -111,12 +111,14 @@ def running_server(
     cpus: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    start_seconds: float = START_TIMEOUT,
 ) -> Iterator[Server]:
     """Serve the bundles under a folder while the context lasts; always stopped after it.
 
     `options` are further ones of ``listwright serve`` and `log` receives its standard error. It runs on `cpus` only, if
     any are named, with `environment` added to this process's, in a session of its own. `prefix` is a program and its
-    options that becomes the service in the same process, such as prlimit. Raises `ServerError`.
+    options that becomes the service in the same process, such as prlimit. Raises `ServerError`, also for one that is
+    not ready within `start_seconds`.
     """
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
     command = (*prefix, sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(bundles), *options)
@@ -125,7 +127,8 @@ def running_server(
         with started(command, out, err, cpus=cpus, environment=environment) as process:
             announcement = poll(process, err, lambda: _announcement(out), "did not say where it listens")
             server = Server(int(announcement["port"]), process, announcement)
-            poll(process, err, lambda: answers(f"{server.url}/v2/health/ready"), "was not ready")
+            ready = f"{server.url}/v2/health/ready"
+            poll(process, err, lambda: answers(ready), "was not ready", seconds=start_seconds)
             yield server
 
 
@@ -216,10 +219,16 @@ def _stat(pid: int) -> _Stat | None:
 
 
 def poll(
-    process: subprocess.Popen[bytes], log: Path, probe: Callable[[], T | None], failure: str, name: str = "the service"
+    process: subprocess.Popen[bytes],
+    log: Path,
+    probe: Callable[[], T | None],
+    failure: str,
+    name: str = "the service",
+    *,
+    seconds: float = START_TIMEOUT,
 ) -> T:
     """Call `probe` until it finds something. Raises `ServerError` with the end of the log."""
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = probe()
         if found:
@@ -227,7 +236,7 @@ def poll(
         if process.poll() is not None:
             raise ServerError(f"{name} ended with status {process.returncode}{_last_words(log)}")
         time.sleep(0.05)
-    raise ServerError(f"{name} {failure} within {START_TIMEOUT:.0f} s{_last_words(log)}")
+    raise ServerError(f"{name} {failure} within {seconds:.0f} s{_last_words(log)}")
 
 
 def _announcement(out: Path) -> dict[str, Any] | None:

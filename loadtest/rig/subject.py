@@ -28,7 +28,7 @@ from loadtest.rig.machine import made_with
 from loadtest.rig.openloop.build import ClientUnavailable
 from loadtest.rig.openloop.client import DEFAULT_CONNECTIONS, ClientError, Load, run_load
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.server import CpuSplit, Server, ServerError, on_cpus, running_server
+from loadtest.rig.server import START_TIMEOUT, CpuSplit, Server, ServerError, on_cpus, running_server
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
 
@@ -71,15 +71,25 @@ class Subject:
 
     @contextlib.contextmanager
     def running(
-        self, bundles: Path | None = None, *, defaults: Sequence[str] = (), options: Sequence[str] = ()
+        self,
+        bundles: Path | None = None,
+        *,
+        defaults: Sequence[str] = (),
+        options: Sequence[str] = (),
+        start_seconds: float = START_TIMEOUT,
     ) -> Iterator[tuple[Server, Endpoint]]:
-        """Serve while the context lasts. Raises `ServerError`.
+        """Serve while the context lasts. Raises `ServerError`, also after `start_seconds`.
 
         Its own options win over `defaults`, and `options` win over its own.
         """
         served = (*defaults, *self.options, *options)
-        cpus, environment = self.split.server, self.environment
-        with running_server(bundles or self.bundles, options=served, cpus=cpus, environment=environment) as server:
+        with running_server(
+            bundles or self.bundles,
+            options=served,
+            cpus=self.split.server,
+            environment=self.environment,
+            start_seconds=start_seconds,
+        ) as server:
             yield server, Endpoint(server.port, server.pid)
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:

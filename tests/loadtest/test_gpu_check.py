@@ -43,7 +43,7 @@ def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     short = ["--dim", "16", "--seconds", "0.3", "--batches", "1,8", "--out", str(tmp_path), "--json", str(file)]
-    assert gpu_check.main(["--provider", "cpu", *short]) == 0
+    assert gpu_check.main(["--provider", "cpu", *short, "--workers", "2", "--in-flight", "3"]) == 0
     shown = squeezed(capfd.readouterr().out)
     assert shown.startswith("The CPU stands in for a GPU.\n")
     assert "demo, cpu, graphs False, batches (1,): Parity(requests=12, same=12, near_ties=0, different=0" in shown
@@ -57,7 +57,9 @@ def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest
     assert all(float(s) > 0 for _, *reloads in alone for s in reloads)
     assert "all parts passed" in shown
     figures = json.loads(file.read_text("utf-8"))
-    assert (figures["failed"], len(figures["parts"])) == ([], 3 + services)
+    assert (figures["failed"], figures["left_out"], len(figures["parts"])) == ([], [], 2 + 3 + services)
+    for layout in ("one process", "2 workers, 1 engine process"):
+        assert [row["in_flight"] for row in figures["parts"][f"scaling: cpu, graphs False, {layout}"]["rows"]] == [3]
     assert "service: fp16, cpu, graphs False, catalogue" in figures["parts"]
     service = figures["parts"]["service: fp32, cpu, graphs False"]
     assert [row["requests in flight"] for row in service["closed"]] == [1, 2, 4, 8, 16]
@@ -73,7 +75,10 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
     monkeypatch.setattr(gpu_check, "why_not", lambda _: None)
     assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
     failed = capsys.readouterr().out.splitlines()[-1]
-    assert failed.startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32, cpu")
+    assert failed.startswith(
+        "failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu, graphs False, one"
+    )
+    assert "12 workers, 1 engine process; engine: fp32, cpu" in failed
     assert failed.endswith("service: fp16, cpu, graphs False, columns; service: fp16, cpu, graphs False, catalogue")
 
 
@@ -86,7 +91,39 @@ def test_a_part_that_takes_too_long_is_named_and_the_others_still_run(
     assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "timed out after" in shown
-    assert shown.splitlines()[-1].startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; engine: fp32")
+    assert shown.splitlines()[-1].startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu")
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
+@pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
+@pytest.mark.slow
+def test_the_layouts_of_processes_can_be_timed_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    short = ["--only", "scaling", "--dim", "16", "--seconds", "0.3", "--workers", "1", "--in-flight", "2", "4"]
+    assert gpu_check.main(["--provider", "cpu", *short, "--out", str(tmp_path), "--json", str(file)]) == 0
+    figures = json.loads(file.read_text("utf-8"))
+    alone, shared, engine = figures["parts"].values()
+    assert alone["options"] == ["--workers", "1", "--engine-processes", "0", "--max-batch", "64"]
+    assert shared["options"] == ["--workers", "1", "--engine-processes", "1", "--max-batch", "64"]
+    for layout in (alone, shared):
+        assert [row["in_flight"] for row in layout["rows"]] == [2, 4]
+        assert all(row["rate"] > 0 and sum(row["batches"].values()) > 0 for row in layout["rows"])
+    assert [row["batch"] for row in engine["rows"]] == [2, 4, 8]
+    assert not (tmp_path / "fp16").exists()
+    assert "| 1 worker, 1 engine process | 4 |" in squeezed(capfd.readouterr().out)
+
+
+def test_what_there_is_no_time_for_is_named_and_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_check, "why_not", lambda _: None)
+    short = ["--only", "scaling", "--time-limit", "1", "--workers", "4"]
+    assert gpu_check.main(["--provider", "cpu", *short, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "##" not in shown
+    layouts = "scaling: cpu, graphs False, one process; scaling: cpu, graphs False, 4 workers, 1 engine process"
+    assert f"no time was left for: bundle fp32; {layouts}; engine: fp32" in shown
+    assert "all parts passed" not in shown
 
 
 def test_a_provider_that_does_not_answer_is_an_error(

@@ -1,0 +1,1 @@
+"""Compare one process with workers that share an engine, which only sleeps."""

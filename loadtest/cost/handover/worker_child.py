@@ -1,0 +1,147 @@
+"""Be a worker that sends jobs to the engine process or to its own thread.
+
+Started by `crowd.py` only. Each line of standard input is an `Order`; it prints reports of what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Final, Literal
+
+from loadtest.cost.handover.content import KEY, EchoEngine, Rows
+from loadtest.cost.handover.tally import Tally
+from models.contract.manifest import Manifest
+from service.engines.link import EngineLink
+from service.engines.remote import RemoteEngine
+from service.inference.engine import Engine, EngineError, Job, JobQueue
+from service.inference.thread import InferenceThread
+from service.telemetry.pacing import spare_what_is_loaded
+from service.transport.sockets import loop_factory
+
+Way = Literal["link", "thread"]
+"""To the engine process, or to a thread of this process."""
+
+LOST_SECONDS: Final = 20.0
+"""A job that has got neither an answer nor an error after so long is lost."""
+
+_REPORT_SECONDS: Final = 0.25
+_PAUSE_SECONDS: Final = 0.05
+"""Pause after an error, since without an engine process they come at once."""
+
+
+class _Lost(Exception):
+    """A job that nobody answers."""
+
+
+@dataclass
+class Order:
+    """So many jobs by one way, some of them in flight together."""
+
+    way: Way
+    in_flight: int
+    jobs: int
+
+
+class Sender:
+    """Send jobs by both ways and check their answers. Used from the event loop only."""
+
+    def __init__(self, rows: Rows, ways: dict[Way, tuple[JobQueue, Engine]]) -> None:
+        self._rows = rows
+        self._ways = ways
+        self._number = 0
+        self._left = 0
+        self._open: set[Job] = set()
+        self._tally = Tally()
+
+    async def carry_out(self, order: Order) -> None:
+        """Send all jobs of an order; print now and then what came of them."""
+        self._left = order.jobs
+        queue, engine = self._ways[order.way]
+        reporting = asyncio.create_task(self._report_on())
+        await asyncio.gather(*(self._send(queue, engine) for _ in range(order.in_flight)))
+        reporting.cancel()
+        self._report(last=True)
+
+    async def _send(self, queue: JobQueue, engine: Engine) -> None:
+        """Send one job after the other while there are any."""
+        loop = asyncio.get_running_loop()
+        while self._left:
+            self._left -= 1
+            number, self._number = self._number, self._number + 1
+            job = Job(engine, self._rows.make(number), loop.create_future(), loop)
+            self._open.add(job)
+            queue.submit(job)
+            try:
+                answer = await job.future
+            except EngineError:
+                self._tally.failed += 1
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except _Lost:
+                self._tally.lost += 1
+            else:
+                took = perf_counter() - job.submitted - answer.infer_seconds
+                problem = self._rows.problem(number, answer.outputs)
+                if problem is None:
+                    self._tally.answered += 1
+                    self._tally.times.add(took)
+                else:
+                    setattr(self._tally, problem, getattr(self._tally, problem) + 1)
+            self._open.discard(job)
+
+    async def _report_on(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
+            self._report()
+            late = perf_counter() - LOST_SECONDS
+            for job in self._open:
+                if job.submitted < late and not job.future.done():
+                    job.future.set_exception(_Lost())
+
+    def _report(self, *, last: bool = False) -> None:
+        """Print what is new since the last time."""
+        tally, self._tally = self._tally, Tally()
+        print(json.dumps({"last": last, "tally": tally.to_json()}), flush=True)
+
+
+async def _connected(link: EngineLink, path: Path) -> RemoteEngine:
+    """Return the model of the engine process, once that listens."""
+    while True:
+        await link.open(path)
+        link.use(path)
+        try:
+            return link.engine(path, KEY.name, KEY.version, KEY.digest)
+        except EngineError:  # It was killed at this very moment.
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def work(path: Path, bundle: Path, asker: int, width: int) -> None:
+    """Carry out orders until standard input ends; print a line once it can."""
+    link, thread = EngineLink(), InferenceThread()
+    remote = await _connected(link, path)
+    rows = Rows(Manifest.read(bundle), asker, width=width)
+    sender = Sender(rows, {"link": (link, remote), "thread": (thread, EchoEngine())})
+    spare_what_is_loaded()
+    print(json.dumps({"row_bytes": rows.row_bytes}), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        await sender.carry_out(Order(**json.loads(line)))
+
+
+def main() -> None:
+    """Work, and end without waiting for anybody."""
+    path, bundle, asker, width = sys.argv[1:]
+    logging.getLogger("service").setLevel(logging.ERROR)  # Whoever kills engine processes knows that they have gone.
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(BrokenPipeError):
+        runner.run(work(Path(path), Path(bundle), int(asker), int(width)))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
