@@ -13,6 +13,7 @@ from msgspec import MsgspecError
 
 from service.engines.backlog import Backlog
 from service.engines.frames import FrameReader, frame
+from service.engines.packing import pack, unpack
 from service.engines.private import check_peer, check_private
 from service.engines.wire import (
     PROTOCOL,
@@ -27,8 +28,6 @@ from service.engines.wire import (
     Served,
     Welcome,
     decode_engine,
-    pack,
-    unpack,
 )
 from service.inference.engine import Answer, EngineError, Job
 

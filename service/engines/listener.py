@@ -6,7 +6,6 @@ All jobs go to the one inference thread, which batches those of all workers toge
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import socket
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Final, cast
 from msgspec import MsgspecError
 
 from service.engines.frames import FrameReader, frame
+from service.engines.packing import pack, unpack
 from service.engines.private import check_peer
 from service.engines.wire import (
     PROTOCOL,
@@ -31,10 +31,8 @@ from service.engines.wire import (
     Served,
     Welcome,
     decode_worker,
-    pack,
-    unpack,
 )
-from service.inference.engine import Answer, Engine, Job
+from service.inference.engine import Answer, Engine, EngineError, Job
 from service.inference.thread import InferenceThread
 
 _log = logging.getLogger(__name__)
@@ -80,7 +78,7 @@ class Caller(asyncio.Protocol):
         self._thread = listener.thread
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._jobs: dict[int, Job] = {}
+        self._waited: dict[int, _Outcome] = {}
         self._results: list[Done | Failed] = []
         self._seen = -1
         self._greeted = False
@@ -104,16 +102,17 @@ class Caller(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._listener.callers.discard(self)
-        for job in self._jobs.values():
-            job.future.cancel()
+        for outcome in self._waited.values():
+            outcome.give_up()
+        self._waited.clear()
 
     def _take(self, message: Hello | Run | Cancel) -> None:
         match message:
             case Run() if self._greeted:
                 self._run(message)
             case Cancel(number) if self._greeted:
-                if (job := self._jobs.get(number)) is not None:
-                    job.future.cancel()
+                if (outcome := self._waited.pop(number, None)) is not None:
+                    outcome.give_up()
             case Hello(protocol) if not self._greeted:
                 self._welcome(protocol)
             case _:
@@ -140,24 +139,23 @@ class Caller(asyncio.Protocol):
             raise IndexError(f"there is no model of number {message.model}")
         if message.id <= self._seen:
             raise ValueError(f"job {message.id} comes after job {self._seen}")
-        loop = asyncio.get_running_loop()
         engine = self._listener.engines[message.model].engine
-        future: asyncio.Future[Answer] = loop.create_future()
-        job = Job(engine, unpack(message.row), future, loop, message.deadline, message.background)
-        self._seen, self._jobs[message.id] = message.id, job
-        future.add_done_callback(functools.partial(self._done, message.id, job))
-        self._thread.in_background += job.background
-        self._thread.submit(job)
+        outcome = _Outcome(self, message.id, engine, message.background)
+        row, loop = unpack(message.row), asyncio.get_running_loop()
+        self._seen, self._waited[message.id] = message.id, outcome
+        self._thread.in_background += message.background
+        self._thread.submit(Job(engine, row, outcome, loop, message.deadline, message.background))
 
-    def _done(self, number: int, job: Job, future: asyncio.Future[Answer]) -> None:
+    def leave(self, background: bool) -> None:
+        """Note that a job has ended, in whatever way."""
+        self._thread.in_background -= background
+
+    def tell(self, result: Done | Failed, engine: Engine) -> None:
         """Note a result; those of one turn of the event loop are sent together."""
-        del self._jobs[number]
-        self._thread.in_background -= job.background
-        if future.cancelled():
-            return
-        self._results.append(_result(number, future))
+        self._waited.pop(result.id, None)
+        self._results.append(result)
         if len(self._results) == 1:
-            asyncio.get_running_loop().call_soon(self._flush, job.engine)
+            asyncio.get_running_loop().call_soon(self._flush, engine)
 
     def _flush(self, engine: Engine) -> None:
         """Send what has been done, with the backlog."""
@@ -176,14 +174,41 @@ class Caller(asyncio.Protocol):
             self._transport.abort()
 
 
-def _result(number: int, future: asyncio.Future[Answer]) -> Done | Failed:
-    """Make a message of a job's outcome: outputs that cannot be sent are a failure."""
-    error = future.exception()
-    if error is not None:
-        return Failed(number, str(error))
-    done = future.result()
-    try:
-        packed = pack(done.outputs)
-    except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
-        return Failed(number, f"what the engine gave cannot be sent: {fault}")
-    return Done(number, done.started, done.infer_seconds, done.batch_size, packed)
+class _Outcome:
+    """Pass what becomes of a job on to its worker.
+
+    It costs less than a future, which takes a turn of the event loop for itself.
+    """
+
+    __slots__ = ("_background", "_caller", "_done", "_engine", "_number")
+
+    def __init__(self, caller: Caller, number: int, engine: Engine, background: bool) -> None:
+        self._caller = caller
+        self._number = number
+        self._engine = engine
+        self._background = background
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def give_up(self) -> None:
+        """Drop the job: nobody waits for it."""
+        if not self._done:
+            self._done = True
+            self._caller.leave(self._background)
+
+    def set_result(self, result: Answer, /) -> None:
+        try:
+            packed = pack(result.outputs)
+        except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
+            self.set_exception(EngineError(f"what the engine gave cannot be sent: {fault}"))
+            return
+        self._tell(Done(self._number, result.started, result.infer_seconds, result.batch_size, packed))
+
+    def set_exception(self, exception: Exception, /) -> None:
+        self._tell(Failed(self._number, str(exception)))
+
+    def _tell(self, result: Done | Failed) -> None:
+        self.give_up()
+        self._caller.tell(result, self._engine)

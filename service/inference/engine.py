@@ -68,6 +68,22 @@ class Answer:
     started: float = 0.0
 
 
+class Outcome(Protocol):
+    """Take what becomes of a job, once; an `asyncio.Future` of an `Answer` is one.
+
+    It is used from the event loop only, but for `done`.
+    """
+
+    def done(self) -> bool:
+        """Tell whether nobody waits for the job any more."""
+
+    def set_result(self, result: Answer, /) -> None:
+        """Give the job its answer."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Give the job an error instead."""
+
+
 class JobQueue(Protocol):
     """Take jobs: this process's inference thread does, or a link to an engine process.
 
@@ -119,7 +135,7 @@ class Job:
 
     engine: Engine
     row: RequestArrays
-    future: asyncio.Future[Answer]
+    future: Outcome
     loop: asyncio.AbstractEventLoop
     deadline: float = NEVER
     background: bool = False

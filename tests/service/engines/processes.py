@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import uvloop
+from msgspec import msgpack
 
 from service.engines.frames import FrameReader, frame
 from service.engines.link import EngineLink
 from service.engines.listener import EngineListener, OwnEngine
+from service.engines.packing import Field, Packed
 from service.engines.private import listen
 from service.engines.remote import RemoteEngine
 from service.engines.wire import Key, decode_engine, decode_worker
@@ -80,7 +82,7 @@ def die(listener: EngineListener) -> None:
 
 def waiting(listener: EngineListener) -> int:
     """Number of jobs without an answer, of all workers."""
-    return sum(len(caller._jobs) for caller in listener.callers)
+    return sum(len(caller._waited) for caller in listener.callers)
 
 
 class Worker:
@@ -230,3 +232,8 @@ async def raw_process(path: Path, talk: Callable[[Peer], Awaitable[None]]) -> As
         server.close()
         for peer in peers:
             await peer.leave()
+
+
+def packed(dtype: str, shape: tuple[int, ...], data: bytes) -> Packed:
+    """One array `x` as another program may send it, whether that makes sense or not."""
+    return Packed(msgpack.encode([Field("x", dtype, shape)]), data)

@@ -14,17 +14,16 @@ import pytest
 from service.engines import connection as connection_module
 from service.engines.connection import Connection
 from service.engines.link import EngineLink
+from service.engines.packing import Packed, pack
 from service.engines.wire import (
     PROTOCOL,
     Done,
     Failed,
     Hello,
-    Packed,
     Refused,
     Results,
     Served,
     Welcome,
-    pack,
 )
 from service.inference.engine import EngineError
 from tests.service.engines.processes import (
@@ -34,6 +33,7 @@ from tests.service.engines.processes import (
     engine_process,
     in_loop,
     key,
+    packed,
     raw_process,
     until,
     worker,
@@ -189,7 +189,7 @@ def test_a_worker_that_ends_while_it_connects_again_leaves_the_next_process_too(
     in_loop(work)
 
 
-def done(number: int, outputs: dict[str, Packed]) -> Done:
+def done(number: int, outputs: Packed) -> Done:
     return Done(number, 1.0, 0.1, 1, outputs)
 
 
@@ -197,8 +197,8 @@ SPOILT: dict[str, Any] = {
     "no header": b"\xff\xff\xff\xff",
     "no message": one_frame(b"\xc1"),
     "a second welcome": WELCOME,
-    "outputs without all their bytes": Results([done(0, {"y": Packed("<i8", (), b"1234")})], 0, 0.0),
-    "outputs that are objects": Results([done(0, {"y": Packed("|O", (), b"12345678")})], 0, 0.0),
+    "outputs without all their bytes": Results([done(0, packed("<i8", (), b"1234"))], 0, 0.0),
+    "outputs that are objects": Results([done(0, packed("|O", (), b"12345678"))], 0, 0.0),
 }
 
 
@@ -220,7 +220,7 @@ def test_a_process_whose_answers_make_no_sense_is_left_and_its_jobs_fail_with_th
 def test_results_of_jobs_that_nobody_has_are_ignored(path: Path) -> None:
 
     async def work() -> int:
-        results = Results([Failed(17, "none"), done(18, {}), done(0, pack({"y": np.array(8)}))], 0, 0.0)
+        results = Results([Failed(17, "none"), done(18, pack({})), done(0, pack({"y": np.array(8)}))], 0, 0.0)
         async with raw_process(path, answering(results)), worker(path) as one:
             return await one.ask(1)
 

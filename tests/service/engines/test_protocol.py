@@ -15,19 +15,18 @@ from msgspec import msgpack
 
 from service.engines import listener as listener_module
 from service.engines.frames import frame
+from service.engines.packing import Packed, pack
 from service.engines.private import private_folder
 from service.engines.wire import (
     PROTOCOL,
     Cancel,
     Done,
     Hello,
-    Packed,
     Refused,
     Results,
     Run,
     Served,
     Welcome,
-    pack,
 )
 from service.inference.engine import BatchArrays, EngineError
 from tests.service.engines.processes import (
@@ -36,6 +35,7 @@ from tests.service.engines.processes import (
     engine_process,
     in_loop,
     key,
+    packed,
     row,
     until,
     worker,
@@ -48,7 +48,7 @@ WELCOME = Welcome(PROTOCOL, (Served(key("m"), "cpu", 4),))
 
 
 def run(number: int, x: int | Packed = 1, model: int = 0) -> Run:
-    return Run(number, model, NEVER, False, {"x": x} if isinstance(x, Packed) else pack(row(x)))
+    return Run(number, model, NEVER, False, x if isinstance(x, Packed) else pack(row(x)))
 
 
 def one_frame(body: bytes) -> bytes:
@@ -100,12 +100,12 @@ NONSENSE: dict[str, Sequence[Any]] = {
     "a model below none": [HELLO, run(0, model=-1)],
     "a job twice": [HELLO, run(4), run(4)],
     "a job of an earlier number": [HELLO, run(4), run(3)],
-    "too few bytes": [HELLO, run(0, Packed("<i8", (2,), b"\0" * 15))],
-    "too many bytes": [HELLO, run(0, Packed("<i8", (), b"\0" * 9))],
-    "a shape to guess": [HELLO, run(0, Packed("<i8", (-1,), b"\0" * 8))],
-    "a shape that no array has": [HELLO, run(0, Packed("<i8", (2**63,), b"\0" * 8))],
-    "objects": [HELLO, run(0, Packed("|O", (1,), b"\0" * 8))],
-    "a type that is code": [HELLO, run(0, Packed("f4,(", (1,), b"\0" * 8))],
+    "too few bytes": [HELLO, run(0, packed("<i8", (2,), b"\0" * 15))],
+    "too many bytes": [HELLO, run(0, packed("<i8", (), b"\0" * 9))],
+    "a shape to guess": [HELLO, run(0, packed("<i8", (-1,), b"\0" * 8))],
+    "a shape that no array has": [HELLO, run(0, packed("<i8", (2**63,), b"\0" * 8))],
+    "objects": [HELLO, run(0, packed("|O", (1,), b"\0" * 8))],
+    "a type that is code": [HELLO, run(0, packed("f4,(", (1,), b"\0" * 8))],
 }
 
 

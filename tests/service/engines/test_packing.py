@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as hnp
 from msgspec import ValidationError, msgpack
 
 from models.contract.arrays import AnyArray
-from service.engines.wire import Packed, Run, decode_worker, pack, unpack
+from service.engines.packing import pack, unpack
+from service.engines.wire import Run, decode_worker
+from tests.service.engines.processes import packed
 
 dtypes = st.one_of(
     hnp.boolean_dtypes(),
@@ -58,7 +60,7 @@ def test_arrays_come_back_as_they_were_from_a_message(named: dict[str, AnyArray]
 )
 def test_a_name_of_no_number_is_refused(name: str) -> None:
     try:
-        (found,) = unpack({"x": Packed(name, (0,), b"")}).values()
+        (found,) = unpack(packed(name, (0,), b"")).values()
     except ValueError:
         return
     assert found.dtype.kind in "biuf"
@@ -69,7 +71,7 @@ def test_a_name_of_no_number_is_refused(name: str) -> None:
 )
 def test_such_names_are_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match="type"):
-        unpack({"x": Packed(name, (1,), b"\0" * 8)})
+        unpack(packed(name, (1,), b"\0" * 8))
 
 
 @pytest.mark.parametrize("array", [np.array([{}]), np.array(["text"]), np.array([1j]), np.array([b"x"])])
@@ -84,7 +86,7 @@ def test_too_few_and_too_many_bytes_are_refused(array: AnyArray, data: st.DataOb
     cut = data.draw(st.integers(0, len(whole) - 1))
     for spoilt in (whole[:cut], whole + whole[: cut + 1]):
         with pytest.raises(ValueError, match=r"bytes|cannot be made"):
-            unpack({"x": Packed(array.dtype.str, array.shape, spoilt)})
+            unpack(packed(array.dtype.str, array.shape, spoilt))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +94,9 @@ def test_too_few_and_too_many_bytes_are_refused(array: AnyArray, data: st.DataOb
 )
 def test_shapes_that_the_bytes_do_not_have_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - NumPy's own words.
-        unpack({"x": Packed("<f4", shape, b"\0" * 8)})
+        unpack(packed("<f4", shape, b"\0" * 8))
 
 
 def test_what_is_no_message_of_a_worker_is_refused() -> None:
     with pytest.raises(ValidationError):
-        decode_worker(msgpack.encode([1, "one", 0, 0.0, False, {}]))
+        decode_worker(msgpack.encode([1, "one", 0, 0.0, False, [b"", b""]]))
