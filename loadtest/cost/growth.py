@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
 
 SWEEPS: Final[dict[str, tuple[int, ...]]] = {"length": (5, 20, 30, 50), "dim": (32, 64, 256)}
 SWEEPS.update({"candidates": (50, 200, 500, 1000), "batch": (2, 4, 8, 16, 32)})
-HEAD: Final = ("varied", *Sizes._fields, "engine ms", "service p50 ms", "service p99 ms")
+HEAD: Final = ("varied", *Sizes._fields, "engine ms", "lists/s of a core", "service p50 ms", "service p99 ms")
 
 
 def engine_run(folder: Path, batch: int) -> Run:
@@ -58,8 +58,11 @@ def measure(options: argparse.Namespace) -> Measured:
     seconds = interleaved({str(s): engine_run(folders[s], s.batch) for s in folders}, blocks=options.blocks, runs=10)
     service = {s: service_latency(options, folders[s], s.candidates) for s in folders if s.batch == 1}
     shown = {s: (f"{found.p50:.2f}", f"{found.p99:.2f}") for s, found in service.items()}
-    engine = {s: f"{np.median(seconds[str(s)]) * 1e3:.2f}" for s in folders}
-    rows = [(name, *s, engine[s], *shown.get(s, ("–", "–"))) for name, s in points]
+    engine = {s: float(np.median(seconds[str(s)])) for s in folders}
+    rows = [
+        (name, *s, f"{engine[s] * 1e3:.2f}", f"{s.batch / engine[s]:,.0f}", *shown.get(s, ("–", "–")))
+        for name, s in points
+    ]
     return markdown(HEAD, rows), {"rows": [dict(zip(HEAD, row, strict=True)) for row in rows]}
 
 

@@ -36,6 +36,7 @@ from models.files import write_json
 from service.engines.private import private_folder
 
 HEAD: Final = ("jobs go to", "in flight", "jobs", "p50 µs", "p99 µs", "p50 / the thread's (95%)", "p50 more by µs")
+_CPU: Final = ("CPU µs a job: worker", "engine process")
 _NAMES: Final[dict[Way, str]] = {"link": "the engine process", "thread": "a thread of the worker"}
 _MOST_BLOCKS: Final = 100
 _LEAST_OF_BLOCK: Final = 500
@@ -44,10 +45,19 @@ _PROGRESS_SECONDS: Final = 5.0
 
 @dataclass
 class Column:
-    """All jobs of one way with so many in flight; `medians` are the blocks' p50."""
+    """All jobs of one way with so many in flight; `medians` are the blocks' p50.
+
+    `cpu_seconds` are those of the workers and of the engine process; nothing is noted where processes are killed.
+    """
 
     whole: Tally = field(default_factory=Tally)
     medians: list[float] = field(default_factory=list)
+    cpu_seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def cpu_us(self) -> tuple[float, ...]:
+        """Processor time of a job in µs, in a worker and in the engine process."""
+        return tuple(seconds / max(1, self.whole.jobs) * 1e6 for seconds in self.cpu_seconds)
 
 
 Columns = dict[tuple[Way, int], Column]
@@ -98,7 +108,7 @@ async def measure(options: argparse.Namespace, path: Path) -> Found:
                 for n in options.in_flight:
                     # Who comes first changes from block to block.
                     for way in ways if block % 2 else reversed(ways):
-                        await _block(found.columns[way, n], crowd, Order(way, n, size))
+                        await _block(found.columns[way, n], crowd, Order(way, n, size), timed=not options.kill)
                 if not block and not options.kill:
                     found.memory_mib.append(crowd.memory_mib())
         found.seconds, found.row_bytes = time.monotonic() - began, crowd.row_bytes
@@ -115,8 +125,13 @@ def _as_long_as_it_takes(sizes: Sequence[int], crowd: Crowd, *, kill: bool) -> I
         yield sizes[-1]
 
 
-async def _block(column: Column, crowd: Crowd, order: Order) -> None:
+async def _block(column: Column, crowd: Crowd, order: Order, *, timed: bool) -> None:
+    before = crowd.cpu_seconds() if timed else ()
     tally = await crowd.send(order, column.whole)
+    if timed:
+        spent = zip(column.cpu_seconds, crowd.cpu_seconds(), before, strict=True)
+        workers, engine = (total + now - then for total, now, then in spent)
+        column.cpu_seconds = workers, engine
     if tally.answered:
         column.medians.append(tally.times.quantile(0.5))
 
@@ -163,7 +178,7 @@ def _counts(tally: Tally) -> str:
 def render(found: Found) -> str:
     """Return a table of costs, the counts and the verdict."""
     rows = [_row(way, n, column, found.columns.get(("thread", n))) for (way, n), column in found.columns.items()]
-    lines = [markdown(HEAD, rows), "", f"through the engine process: {_counts(found.linked)}"]
+    lines = [markdown((*HEAD, *_CPU), rows), "", f"through the engine process: {_counts(found.linked)}"]
     if found.kills:
         lines.append(f"killed with SIGKILL: {', '.join(f'{kind} {n} times' for kind, n in found.kills.items())}")
     if found.memory_mib:
@@ -178,7 +193,8 @@ def _row(way: Way, in_flight: int, column: Column, thread: Column | None) -> tup
     if thread is not None and way == "link" and len(thread.medians) == len(column.medians) > 0:
         ratio = str(PairedRatio.of(thread.medians, column.medians))
         more = f"{(whole.times.quantile(0.5) - thread.whole.times.quantile(0.5)) * 1e6:.0f}"
-    return (_NAMES[way], in_flight, whole.jobs, *times, ratio, more)
+    cpu = [f"{spent:.0f}" if spent else "–" for spent in column.cpu_us]
+    return (_NAMES[way], in_flight, whole.jobs, *times, ratio, more, *cpu)
 
 
 def figures(found: Found) -> dict[str, Any]:
@@ -190,7 +206,8 @@ def figures(found: Found) -> dict[str, Any]:
             {f"p{q * 100:g}_us": times.quantile(q) * 1e6 for q in (0.5, 0.9, 0.99, 0.999)} if times.count else {}
         )
         medians = [median * 1e6 for median in column.medians]
-        rows.append({"way": way, "in_flight": n, **column.whole.counts(), **quantiles, "block_p50_us": medians})
+        spent = {"cpu_us": column.cpu_us, "block_p50_us": medians}
+        rows.append({"way": way, "in_flight": n, **column.whole.counts(), **quantiles, **spent})
     rest = {"seconds": found.seconds, "kills": found.kills, "memory_mib": found.memory_mib}
     return {"rows": rows, **rest, "row_bytes": found.row_bytes, "faults": found.faults}
 

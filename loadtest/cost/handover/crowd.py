@@ -134,6 +134,11 @@ class Crowd:
         engine, *workers = (psutil.Process(child.pid).memory_info().rss / 2**20 for child in self._children())
         return {"engine": round(engine, 1), "worker": round(max(workers), 1)}
 
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Return the processor time of all workers so far, and of the engine process."""
+        engine, *workers = (sum(psutil.Process(child.pid).cpu_times()[:2]) for child in self._children())
+        return sum(workers), engine
+
     async def send(self, order: Order, told: Tally) -> Tally:
         """Let every worker carry out an order, and return what came of all. Raises `ServerError`.
 

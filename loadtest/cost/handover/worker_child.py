@@ -21,7 +21,7 @@ from loadtest.cost.handover.tally import Tally
 from models.contract.manifest import Manifest
 from service.engines.link import EngineLink
 from service.engines.remote import RemoteEngine
-from service.inference.engine import Engine, EngineError, Job, JobQueue
+from service.inference.engine import Answer, Engine, EngineError, Job, JobQueue
 from service.inference.thread import InferenceThread
 from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.sockets import loop_factory
@@ -76,11 +76,12 @@ class Sender:
         while self._left:
             self._left -= 1
             number, self._number = self._number, self._number + 1
-            job = Job(engine, self._rows.make(number), loop.create_future(), loop)
+            future: asyncio.Future[Answer] = loop.create_future()
+            job = Job(engine, self._rows.make(number), future, loop)
             self._open.add(job)
             queue.submit(job)
             try:
-                answer = await job.future
+                answer = await future
             except EngineError:
                 self._tally.failed += 1
                 await asyncio.sleep(_PAUSE_SECONDS)
