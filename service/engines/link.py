@@ -59,6 +59,8 @@ class EngineLink:
 
         If a newer one is in use already, nothing changes.
         """
+        if path not in self._wanted:  # It has been left for a newer one, which has all its models.
+            return
         if self._used is not None and self._wanted.index(self._used) >= self._wanted.index(path):
             return
         self._used = path
@@ -173,7 +175,7 @@ class EngineLink:
 
     def _keep(self, opened: Connection) -> None:
         """Use a new connection, unless it is wanted no longer or another was faster."""
-        if opened.path in self._wanted and opened.path not in self._connections:
+        if opened.is_open and opened.path in self._wanted and opened.path not in self._connections:
             self._connections[opened.path] = opened
         else:
             opened.close()

@@ -140,7 +140,7 @@ class Caller(asyncio.Protocol):
         if message.id <= self._seen:
             raise ValueError(f"job {message.id} comes after job {self._seen}")
         engine = self._listener.engines[message.model].engine
-        outcome = _Outcome(self, message.id, engine, message.background)
+        outcome = _Outcome(self, message.id, engine, message.background, message.deadline)
         row, loop = unpack(message.row), asyncio.get_running_loop()
         self._seen, self._waited[message.id] = message.id, outcome
         self._thread.in_background += message.background
@@ -180,17 +180,19 @@ class _Outcome:
     It costs less than a future, which takes a turn of the event loop for itself.
     """
 
-    __slots__ = ("_background", "_caller", "_done", "_engine", "_number")
+    __slots__ = ("_background", "_caller", "_deadline", "_done", "_engine", "_number")
 
-    def __init__(self, caller: Caller, number: int, engine: Engine, background: bool) -> None:
+    def __init__(self, caller: Caller, number: int, engine: Engine, background: bool, deadline: float) -> None:
         self._caller = caller
         self._number = number
         self._engine = engine
         self._background = background
+        self._deadline = deadline
         self._done = False
 
     def done(self) -> bool:
-        return self._done
+        # A worker that is stopped or starved does not say that it waits no longer.
+        return self._done or perf_counter() > self._deadline
 
     def give_up(self) -> None:
         """Drop the job: nobody waits for it."""

@@ -6,14 +6,37 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+import msgspec
 
 from service.inference.watch import end_process, threads_left
+from service.settings import Settings
+from service.telemetry.logs import configure_logging
 from service.transport.sockets import loop_factory
+from service.workers.messages import Channel, NumberedCommand, Start
 
 _log = logging.getLogger(__name__)
+_DECODER: Final[msgspec.json.Decoder[NumberedCommand]] = msgspec.json.Decoder(NumberedCommand)
+
+
+async def take_settings(control: socket.socket) -> tuple[Channel[NumberedCommand], Settings] | None:
+    """Open the channel to the supervisor, and wait for the order to start.
+
+    Returns None if the supervisor has gone.
+    """
+    channel = await Channel.open(control, _DECODER)
+    first = await channel.receive()
+    if first is None:
+        return None
+    if not isinstance(first.command, Start):
+        raise RuntimeError("the first order must be to start")
+    settings = Settings(**first.command.settings)
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    return channel, settings
 
 
 def run_child(work: Coroutine[Any, Any, int]) -> NoReturn:

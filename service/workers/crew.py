@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,7 +15,7 @@ from service.scenes.scene import SceneError
 from service.settings import Settings
 from service.transport.sockets import stop_connecting
 from service.workers.fleet import Fleet
-from service.workers.gathering import End, Gatherer, SupervisorMetrics
+from service.workers.gathering import Gatherer, SupervisorMetrics
 from service.workers.handle import ProcessGone, WorkerProcess
 from service.workers.messages import Done, Drain, TakeKeys
 from service.workers.restarts import Restarts
@@ -136,7 +135,7 @@ class Crew:
         self._gatherer.leave(worker)
         if not self._stopping.is_set():
             _log.error("%s ended with status %d", worker, status)
-            self._metrics.ended(_reason(worker, status))
+            self._metrics.ended(worker.why_ended(status))
 
     async def _replace(self, slot: int) -> bool:
         """Start a replacement; False if it cannot serve the live versions."""
@@ -174,12 +173,3 @@ class Crew:
                 return await self._stopping.wait()
         except TimeoutError:
             return self._stopping.is_set()
-
-
-def _reason(worker: WorkerProcess, status: int) -> End:
-    """Say why a worker has ended."""
-    if worker.hung:
-        return "hung"
-    if status == 0:
-        return "stopped"
-    return "killed" if status == -signal.SIGKILL else "failed"

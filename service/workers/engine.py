@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
-import msgspec
-
 from service.bundles.folder import BundleFolder
 from service.bundles.load import digest, identity
 from service.bundles.model import BundleError, Model
@@ -29,31 +27,31 @@ from service.inference.thread import InferenceThread
 from service.inference.watch import HUNG_STATUS, EngineWatch, stop_on_hang
 from service.ranking.warmup import warm_engine
 from service.settings import Settings
-from service.telemetry.logs import configure_logging
 from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.sockets import stop_event
 from service.workers import messages
-from service.workers.child import run_child
+from service.workers.child import run_child, take_settings
 from service.workers.heartbeat import BEAT_SECONDS
 
 _log = logging.getLogger(__name__)
-_DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
 _FAREWELL_SECONDS: Final = 0.1
 """Time to tell workers that what they wait for will not come."""
 
 
 class EngineServer:
-    """Carry out the supervisor's orders, one after the other."""
+    """Carry out the supervisor's orders."""
 
     def __init__(
         self, settings: Settings, channel: messages.Channel[messages.NumberedCommand], thread: InferenceThread
     ) -> None:
         self._settings = settings
+        self._config = session_config(settings, settings.provider)  # Which the supervisor has tried.
         self._channel = channel
         self._dispatcher = Dispatcher(thread)
         self._folder = BundleFolder(settings.bundles)
         self._engines: list[OwnEngine] = []
         self._path: Path | None = None
+        self._inode = 0
         self._alone = False
         self.listener = EngineListener(thread, self._engines)
         self.watch = EngineWatch(
@@ -62,17 +60,19 @@ class EngineServer:
 
     async def obey(self, stop: asyncio.Event) -> None:
         """Carry out orders until the supervisor has gone; then stop."""
-        while (order := await self._channel.receive()) is not None:
-            self._channel.send(await self._carry_out(order))
-        self._alone = True
-        stop.set()
+        async with asyncio.TaskGroup() as group:
+            while (order := await self._channel.receive()) is not None:
+                group.create_task(self._carry_out(order))
+            self._alone = True
+            stop.set()
 
     def remove_socket(self) -> None:
         """Remove the socket's file, and the supervisor's folder if that has gone."""
         if self._path is None:
             return
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if self._path.stat().st_ino == self._inode:  # Else it is that of this process's successor.
+                self._path.unlink()
             if self._alone:
                 self._path.parent.rmdir()  # The last of several engine processes finds it empty.
 
@@ -82,7 +82,10 @@ class EngineServer:
             self._channel.send(messages.Beat())
             await asyncio.sleep(BEAT_SECONDS)
 
-    async def _carry_out(self, order: messages.NumberedCommand) -> messages.Reply:
+    async def _carry_out(self, order: messages.NumberedCommand) -> None:
+        self._channel.send(await self._answer(order))
+
+    async def _answer(self, order: messages.NumberedCommand) -> messages.Reply:
         try:
             match order.command:
                 case messages.LoadModel(name, version, quietly):
@@ -91,6 +94,7 @@ class EngineServer:
                     spare_what_is_loaded()
                     self._path = Path(path)
                     await self.listener.listen(listen(self._path))
+                    self._inode = self._path.stat().st_ino
                 case other:
                     raise RuntimeError(f"an engine process does not know {type(other).__name__}")
         except BundleError as error:
@@ -102,9 +106,8 @@ class EngineServer:
 
     async def _load(self, name: str, version: str, quietly: bool) -> dict[str, str]:
         """Load, check and warm a model; return its identity. Raises `BundleError`."""
-        config = session_config(self._settings)
         # The trial has replayed the recorded requests on CPU.
-        opener = LocalOpener(config, golden=config.provider != "cpu")
+        opener = LocalOpener(self._config, golden=self._config.provider != "cpu")
         try:
             async with asyncio.timeout(self._settings.load_timeout_seconds):
                 model = await opener.open(self._folder.folder(name, version), quietly=quietly)
@@ -124,14 +127,10 @@ class EngineServer:
 async def work(control: socket.socket) -> int:
     """Run models until told to stop, or left alone; return the exit status."""
     stop = stop_event()
-    channel = await messages.Channel.open(control, _DECODER)
-    first = await channel.receive()
-    if first is None:
+    taken = await take_settings(control)
+    if taken is None:
         return 0
-    if not isinstance(first.command, messages.Start):
-        raise RuntimeError("the first order must be to start")
-    settings = Settings(**first.command.settings)
-    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    channel, settings = taken
     with contextlib.closing(InferenceThread()) as thread:
         server = EngineServer(settings, channel, thread)
         async with asyncio.TaskGroup() as group:

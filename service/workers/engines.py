@@ -10,18 +10,15 @@ import asyncio
 import itertools
 import logging
 import os
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from service.bundles.model import BundleError
-from service.inference.watch import HUNG_STATUS
+from service.bundles.model import BundleError, Interrupted
 from service.settings import Settings
 from service.workers import messages
-from service.workers.gathering import End
-from service.workers.handle import ANSWER_SECONDS, EngineProcess, ProcessGone, ProcessLate
+from service.workers.handle import ANSWER_SECONDS, End, EngineProcess, ProcessGone, ProcessLate
 from service.workers.restarts import Restarts
 
 _log = logging.getLogger(__name__)
@@ -31,12 +28,18 @@ VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _REFUSED_SECONDS: Final = 10.0
 """Time between tries where it is not the process that fails, but what it is to load."""
 
+_END_SECONDS: Final = 3.0
+"""Most time for a process to end whose workers have left."""
+
+_LOOK_SECONDS: Final = 0.05
+
+T = TypeVar("T")
 Models = Mapping[tuple[str, str], dict[str, str]]
 """The identities of models, by name and version."""
 
 
-class EngineEnded(BundleError):
-    """An engine process ended or hung while it loaded a bundle."""
+class EngineFailed(Interrupted, RuntimeError):
+    """Engine processes could not be made ready, which says nothing about what was to serve."""
 
 
 @dataclass(eq=False)
@@ -76,6 +79,7 @@ class Engines:
         self._staged: list[Generation] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[int]] = set()
+        self._stopping = False
 
     @property
     def size(self) -> int:
@@ -92,18 +96,29 @@ class Engines:
         """The generation that serves."""
         return self._used
 
-    async def stage(self, live: Models, name: str, version: str, files: dict[str, str]) -> Generation:
-        """Start a generation that runs all live models, all staged ones and this one.
+    async def listens(self, slot: int) -> None:
+        """Wait until the engine process of a worker's slot listens.
 
-        Raises `BundleError` or `RuntimeError`; then no process of it is left.
+        Before the first model is live there is none.
+        """
+        while self._used is not None and slot % len(self._places) not in self._used.processes:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def stage(self, others: Models, name: str, version: str, files: dict[str, str]) -> Generation:
+        """Start a generation that runs this model.
+
+        It also runs all `others` that stay live, and all staged ones. Raises `BundleError` or `EngineFailed`; then no
+        process of it is left.
         """
         staged = {one.added: one.models[one.added] for one in self._staged}
         number, added = next(self._numbers), (name, version)
         paths = [self._folder / f"{number}-{place}.sock" for place in self._places]
-        made = Generation(number, {**live, **staged, added: files}, added, paths)
+        made = Generation(number, {**others, **staged, added: files}, added, paths)
         starts = [asyncio.create_task(self._start(made, place)) for place in self._places]
         try:
             await asyncio.gather(*starts)
+            if self._stopping:
+                raise EngineFailed("the service stops")
         except BaseException:
             for start in starts:
                 start.cancel()
@@ -113,13 +128,30 @@ class Engines:
         self._staged.append(made)
         return made
 
+    async def beside(self, generation: Generation, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that is in vain without all processes of this generation.
+
+        Raises `EngineFailed` once one has ended.
+        """
+        task = asyncio.create_task(work)
+        ends = [asyncio.create_task(process.wait()) for process in generation.processes.values()]
+        try:
+            await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise EngineFailed("an engine process ended before it served")
+        finally:
+            for one in (task, *ends):
+                one.cancel()
+            await asyncio.wait({task, *ends})
+
     def use(self, generation: Generation) -> None:
         """Let a staged generation serve, and end the one before.
 
         If a later one serves already, which has the same models and more, this one ends.
         """
         self._staged.remove(generation)
-        if self._used is not None and self._used.number > generation.number:
+        if self._stopping or (self._used is not None and self._used.number > generation.number):
             self._end(generation)
             return
         self._stop_keeping()
@@ -135,39 +167,58 @@ class Engines:
         self._staged.remove(generation)
         self._end(generation)
 
+    def stopping(self) -> None:
+        """Note that processes end from now on, as their workers leave."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """End all, once their workers have left."""
+        self._stopping = True
+        keepers = self._keepers
         self._stop_keeping()
+        await asyncio.gather(*keepers, return_exceptions=True)
         for generation in [*self._staged, *([self._used] if self._used else [])]:
-            self._end(generation)
+            self._end(generation, _END_SECONDS)
         self._staged, self._used = [], None
-        await asyncio.gather(*self._leaving)
+        while self._leaving:
+            await asyncio.wait(self._leaving)
 
     async def _start(self, generation: Generation, place: int) -> None:
         """Start a process with all models of its generation, and let it listen.
 
-        Raises `BundleError` or `RuntimeError`; then it ends.
+        Raises `BundleError` or `EngineFailed`; then it ends.
         """
-        process = await EngineProcess.start(place, self._settings, self._device(place))
+        try:
+            process = await EngineProcess.start(place, self._settings, self._device(place))
+        except OSError as error:
+            raise EngineFailed(f"no engine process can be started: {error}") from None
         try:
             await self._load(process, generation)
             await process.ask(messages.ListenAt(str(generation.paths[place])), messages.Done)
-        except BaseException:
+        except BaseException as error:
             self._see_off(process)
+            if isinstance(error, ProcessGone | ProcessLate):
+                raise EngineFailed(str(error)) from None
             raise
         generation.processes[place] = process
 
     async def _load(self, process: EngineProcess, generation: Generation) -> None:
-        """Load all models of a generation. Raises `BundleError` or `RuntimeError`."""
+        """Load all models of a generation.
+
+        Raises `BundleError` only if it is the added one that cannot be loaded.
+        """
         quietly = self._used not in (None, generation)
         for (name, version), files in generation.models.items():
             try:
                 order = messages.LoadModel(name, version, quietly)
-                loaded = await process.ask(order, messages.Prepared, self._load_seconds)
-            except (ProcessGone, ProcessLate) as error:
-                raise EngineEnded(f"an engine process was loading {name}/{version} when: {error}") from None
-            if loaded.files != files:
-                raise BundleError(f"{name}/{version}: its files have changed since they were tried")
+                loaded = (await process.ask(order, messages.Prepared, self._load_seconds)).files
+                if loaded != files:
+                    raise BundleError(f"{name}/{version}: its files have changed since they were tried")
+            except (BundleError, ProcessGone, ProcessLate) as error:
+                if (name, version) == generation.added:
+                    raise BundleError(f"{error}, when an engine process loaded {name}/{version}") from None
+                why = f"{name}/{version}, which is live, cannot be loaded into a new engine process"
+                raise EngineFailed(f"{why}: {error}") from None
 
     def _device(self, place: int) -> dict[str, str]:
         """Return the variables that give the process in a place a GPU of its own."""
@@ -181,35 +232,27 @@ class Engines:
             process = generation.processes[place]
             status = await process.wait()
             del generation.processes[place]
+            if self._stopping:
+                return
             _log.error("%s ended with status %d", process, status)
-            self._on_end(_reason(process, status))
-            delay: float | None = self._next_delay()
-            while delay is not None:
-                await asyncio.sleep(delay)
-                delay = await self._replace(generation, place)
+            self._on_end(process.why_ended(status))
+            delay = self._restarts.next_delay()
+            if delay is None:
+                self._give_up(f"engine processes have ended more than {self._restarts.most} times in a minute")
+                return
+            await asyncio.sleep(delay)
+            while not await self._replace(generation, place):
+                await asyncio.sleep(_REFUSED_SECONDS)
             _log.info("%s serves", generation.processes[place])
 
-    def _next_delay(self) -> float:
-        """Return the seconds before the next start. After too many the service stops."""
-        delay = self._restarts.next_delay()
-        if delay is None:
-            self._give_up(f"engine processes have ended more than {self._restarts.most} times in a minute")
-        return _REFUSED_SECONDS if delay is None else delay
-
-    async def _replace(self, generation: Generation, place: int) -> float | None:
-        """Start the next process in this place.
-
-        Returns the seconds before the next try, or None if it listens.
-        """
+    async def _replace(self, generation: Generation, place: int) -> bool:
+        """Start the next process in this place; False if it does not come to listen."""
         try:
             await self._start(generation, place)
-        except (EngineEnded, ProcessGone, ProcessLate) as error:
+        except (BundleError, RuntimeError) as error:
             _log.error("an engine process cannot be replaced: %s", error)
-            return self._next_delay()
-        except (BundleError, RuntimeError, OSError) as error:
-            _log.error("an engine process cannot be replaced: %s", error)
-            return _REFUSED_SECONDS
-        return None
+            return False
+        return True
 
     def _check(self, keeper: asyncio.Task[None]) -> None:
         """Stop the service if a keeper has failed, since its place would stay empty."""
@@ -222,26 +265,17 @@ class Engines:
             keeper.cancel()
         self._keepers = []
 
-    def _end(self, generation: Generation) -> None:
+    def _end(self, generation: Generation, seconds: float | None = None) -> None:
         """Tell the processes of a generation to end when their workers have left."""
         for process in generation.processes.values():
-            self._see_off(process)
+            self._see_off(process, seconds)
 
-    def _see_off(self, process: EngineProcess) -> None:
+    def _see_off(self, process: EngineProcess, seconds: float | None = None) -> None:
         """Tell a process to end when its workers have left."""
-        process.terminate()
+        process.terminate(seconds)
         leaving = asyncio.create_task(process.wait())
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
-
-
-def _reason(process: EngineProcess, status: int) -> End:
-    """Say why an engine process has ended."""
-    if process.hung or status == HUNG_STATUS:
-        return "hung"
-    if status == 0:
-        return "stopped"
-    return "killed" if status == -signal.SIGKILL else "failed"
 
 
 def visible_devices(most: int) -> list[str]:
@@ -250,4 +284,5 @@ def visible_devices(most: int) -> list[str]:
     Where nothing limits it, they are the first `most`.
     """
     named = os.environ.get(VISIBLE)
-    return named.split(",") if named else [str(device) for device in range(most)]
+    names = [name.strip() for name in (named or "").split(",")]
+    return [name for name in names if name] if named else [str(device) for device in range(most)]

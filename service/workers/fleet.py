@@ -26,7 +26,7 @@ from service.settings import Settings
 from service.status import Models, ModelStatus
 from service.telemetry.versions import SCENE, Version
 from service.workers import messages
-from service.workers.engines import Engines
+from service.workers.engines import EngineFailed, Engines
 from service.workers.fleet_part import catalogues_part, scenes_part
 from service.workers.handle import ANSWER_SECONDS, ProcessGone, ProcessLate, WorkerProcess
 from service.workers.model_part import ModelPart, StagedModel
@@ -101,6 +101,7 @@ class Fleet(Switcher[StagedModel]):
         it refuses the live scenes; `RuntimeError` if the worker fails or is late.
         """
         await worker.started()
+        await self._models.ready_for(worker)
         async with self._lock:
             await self._catalogues.join(worker)
             await self._models.join(worker, self._live)
@@ -136,10 +137,14 @@ class Fleet(Switcher[StagedModel]):
                         await self._load_first(name, versions, self._keep_versions)
                     except ProcessGone:  # The rest has to wait for a worker.
                         break
-                    except ProcessLate as error:
+                    except (ProcessLate, EngineFailed) as error:
                         _log.error("bundle %s was not loaded: %s", name, error)
                         self._fail(name, str(error))
+                        if isinstance(error, EngineFailed):  # It says nothing about the bundle, so try again.
+                            continue
                     del waiting[name]
+            if waiting:
+                await asyncio.sleep(_PAUSE_SECONDS)
         while not self._loaded.is_set():
             await self._manned.wait()
             async with self._lock:
@@ -234,7 +239,18 @@ class Fleet(Switcher[StagedModel]):
     async def _stage(self, name: str, version: str) -> StagedModel:
         """Do the trial and the first phase. Raises like `_switch`."""
         tried = await self._trial.run(self._folder.folder(name, version), low_priority=bool(self._live))
-        return await self._models.stage(tuple(self._workers), self._live, name, version, tried)
+        return await self._models.stage(tuple(self._workers), self._beside(name, version), name, version, tried)
+
+    def _beside(self, name: str, version: str) -> dict[tuple[str, str], dict[str, str]]:
+        """Return what will be live beside this version.
+
+        It may replace the oldest of its name.
+        """
+        others = {key: files for key, files in self._live.items() if key != (name, version)}
+        own = [key for key in others if key[0] == name]
+        for key in own[: len(own) + 1 - self._keep_versions]:
+            del others[key]
+        return others
 
     def _drop(self, staged: StagedModel) -> None:
         self._models.drop(staged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
-from typing import Final, Literal
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
@@ -19,12 +19,11 @@ from service.telemetry.scrape import Scraper
 from service.telemetry.snapshots import MergeMode, SnapshotReader
 from service.telemetry.versions import Version
 from service.workers import messages
-from service.workers.handle import ProcessGone, ProcessLate, WorkerProcess
+from service.workers.handle import End, ProcessGone, ProcessLate, WorkerProcess
 
 _log = logging.getLogger(__name__)
 _MEASURE_SECONDS: Final = 1.0
 
-End = Literal["hung", "killed", "failed", "stopped"]
 _ENDS: Final[tuple[End, ...]] = ("hung", "killed", "failed", "stopped")
 
 

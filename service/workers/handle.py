@@ -12,12 +12,13 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 
 from service.bundles.model import BundleError, Interrupted
 from service.bundles.trial import child_environment
+from service.inference.watch import HUNG_STATUS
 from service.settings import Settings
 from service.workers.heartbeat import SILENT_SECONDS, Pulse, within
 from service.workers.messages import Beat, Channel, Command, Message, Notice, NumberedCommand, Refused, Reply, Start
@@ -29,6 +30,9 @@ _DECODER: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
 ANSWER_SECONDS: Final = 10.0
 """A process that takes longer to do what costs it no time hangs."""
+
+End = Literal["hung", "killed", "failed", "stopped"]
+"""Why a process has ended."""
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 ResultT = TypeVar("ResultT")
@@ -155,18 +159,26 @@ class ChildProcess:
     async def wait(self) -> int:
         """Return its exit status once it has ended; minus the signal that ended it."""
         status = await self._process.wait()
-        await self._reading
+        await asyncio.wait({self._reading})  # Which whoever stops waiting may not cancel.
         self._guarding.cancel()
         return status
 
-    def terminate(self) -> None:
+    def terminate(self, seconds: float | None = None) -> None:
         """Ask it to finish what it has and end.
 
-        It is killed if that takes longer than the drain allows.
+        It is killed if that takes longer than so many seconds, or else than the drain allows.
         """
         self._signal(signal.SIGTERM)
         self._guarding.cancel()
-        self._guarding = asyncio.create_task(self._end_in_time())
+        self._guarding = asyncio.create_task(self._end_in_time(self._end_seconds if seconds is None else seconds))
+
+    def why_ended(self, status: int) -> End:
+        """Say why it has ended with this status."""
+        if self.hung:
+            return "hung"
+        if status == 0:
+            return "stopped"
+        return "killed" if status == -signal.SIGKILL else "failed"
 
     def give_up(self, why: str) -> None:
         """End it at once, since it hangs."""
@@ -196,11 +208,11 @@ class ChildProcess:
             return
         self.give_up("it has closed its channel, but does not end")
 
-    async def _end_in_time(self) -> None:
+    async def _end_in_time(self, seconds: float) -> None:
         try:
-            await within(asyncio.ensure_future(self._process.wait()), self._end_seconds)
+            await within(asyncio.ensure_future(self._process.wait()), seconds)
         except TimeoutError:
-            self.give_up(f"it was told to end {self._end_seconds:g} seconds ago")
+            self.give_up(f"it was told to end {seconds:g} seconds ago")
 
     async def _read(self) -> None:
         try:
@@ -243,8 +255,12 @@ class EngineProcess(ChildProcess):
 
     @classmethod
     async def start(cls, slot: int, settings: Settings, variables: Mapping[str, str]) -> Self:
-        """Start one, with `variables` added to its environment."""
-        return await cls._start("engine", slot, settings, _refuse, variables=variables)
+        """Start one, with `variables` added to its environment. It needs none of the secrets."""
+        safe = settings.model_copy(update={"api_keys": (), "catalogue_live": None})
+        return await cls._start("engine", slot, safe, _refuse, variables=variables)
+
+    def why_ended(self, status: int) -> End:
+        return "hung" if status == HUNG_STATUS else super().why_ended(status)
 
 
 Hear = Callable[[Any, Notice], None]

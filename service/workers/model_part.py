@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from service.bundles.model import BundleError
 from service.status import ModelStatus
 from service.workers import messages
 from service.workers.asking import ask_all
-from service.workers.engines import Engines, Generation
+from service.workers.engines import Engines, Generation, Models
 from service.workers.fleet_part import GiveUp
 from service.workers.handle import ProcessGone, WorkerProcess
 
@@ -49,18 +49,19 @@ class ModelPart:
     async def stage(
         self,
         workers: Sequence[WorkerProcess],
-        live: Mapping[tuple[str, str], dict[str, str]],
+        others: Models,
         name: str,
         version: str,
         tried: dict[str, str],
     ) -> StagedModel:
         """Do the first phase, with the files that have been `tried`.
 
-        Raises `BundleError`, `ProcessGone` or `RuntimeError`, and then all is as before.
+        `others` will be live beside it. Raises `BundleError`, `ProcessGone` or `RuntimeError`, and then all is as
+        before.
         """
         generation = None
         if self._engines is not None:
-            generation = await self._engines.stage(live, name, version, tried)
+            generation = await self._engines.stage(others, name, version, tried)
         staged = StagedModel(next(self._numbers), name, version, tried, workers, generation)
         try:
             answers = await ask_all(workers, lambda worker: _prepare(staged, worker), messages.Prepared, self._seconds)
@@ -89,7 +90,12 @@ class ModelPart:
         _log.info("all workers serve model %s version %s", staged.name, staged.version)
         return next((status for status in statuses if status is not None), None)
 
-    async def join(self, worker: WorkerProcess, live: Mapping[tuple[str, str], dict[str, str]]) -> None:
+    async def ready_for(self, worker: WorkerProcess) -> None:
+        """Wait until a later worker can be brought to the live versions."""
+        if self._engines is not None:
+            await self._engines.listens(worker.slot)
+
+    async def join(self, worker: WorkerProcess, live: Models) -> None:
         """Bring a later worker to the live versions. Raises `BundleError`, `ProcessGone` or `RuntimeError`."""
         generation = None if self._engines is None else self._engines.used
         for (name, version), files in live.items():

@@ -1,4 +1,4 @@
-"""Run the supervisor of `listwright serve --workers N`, N > 1.
+"""Run the supervisor of `listwright serve`, where there is more than one process.
 
 It holds the two sockets, serves the admin app, keeps the workers running (`crew.py`), and engine processes where the
 workers do not run models themselves (`engines.py`), hands reloads out (`fleet.py`) and merges metrics (`gathering.py`).
@@ -19,7 +19,6 @@ from service.admin import CatalogueDesk, SceneDesk, admin_app
 from service.bundles.chores import Chores
 from service.engines.private import private_folder
 from service.inference.onnx.choose import choose_provider, session_config
-from service.inference.onnx.probe import why_no_cuda_aside
 from service.settings import Settings, SettingsError
 from service.telemetry.pacing import spare_what_is_loaded
 from service.telemetry.refusal_log import RefusalLog
@@ -27,6 +26,7 @@ from service.telemetry.versions import KEY
 from service.transport.listener import Listener
 from service.transport.sockets import bind_sockets, loop_factory, on_hangup, stop_event
 from service.workers.crew import Crew
+from service.workers.cuda_probe import why_no_cuda_aside
 from service.workers.engines import VISIBLE, Engines, visible_devices
 from service.workers.fleet import Fleet
 from service.workers.gathering import Gatherer, SupervisorMetrics
@@ -50,7 +50,7 @@ def settle_engines(settings: Settings) -> Settings:
     Raises `SettingsError` for what cannot be.
     """
     if sys.platform == "win32":
-        raise SettingsError("LISTWRIGHT_WORKERS (--workers): no more than 1 on Windows")
+        raise SettingsError("LISTWRIGHT_WORKERS (--workers): 1 on Windows, and no engine processes")
     provider = choose_provider(settings.provider, why_no_cuda_aside)
     name, engines = "LISTWRIGHT_ENGINE_PROCESSES (--engine-processes)", settings.engine_processes
     if engines is None:
@@ -61,6 +61,8 @@ def settle_engines(settings: Settings) -> Settings:
         raise SettingsError(f"{name}: {engines} are more than the {settings.workers} of LISTWRIGHT_WORKERS (--workers)")
     if provider == "cuda" and engines > (devices := len(visible_devices(engines))):
         raise SettingsError(f"{name}: {engines} are more than the {devices} GPUs of {VISIBLE}")
+    if provider == "cuda" and engines > 1 and (problem := why_no_cuda_aside(engines)) is not None:
+        raise SettingsError(f"{name}: {engines} GPUs cannot be used: {problem}")
     return settings.model_copy(update={"provider": provider, "engine_processes": engines})
 
 
@@ -127,6 +129,8 @@ async def _supervise(settings: Settings, folder: Path | None) -> int:
                 load.cancel()
         finally:
             _log.info("stopping: workers drain")
+            if engines is not None:
+                engines.stopping()
             await crew.stop()
             admin.should_exit = True
             await crew.ended()

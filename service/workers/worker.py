@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from models.contract.catalogue.manifest import CatalogueError
 from service.access.keys import ApiKeys
 from service.bundles.load import identity
@@ -32,20 +30,17 @@ from service.inference.onnx.session import SessionConfig
 from service.inference.watch import HUNG_STATUS, stop_on_hang
 from service.scenes.scene import SceneError
 from service.server import Core, assemble, live_values, settle
-from service.settings import Settings
 from service.status import describe_model, describe_models
 from service.telemetry.exposition import SharedExposition
-from service.telemetry.logs import configure_logging
 from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.listener import Listener
 from service.transport.sockets import stop_event
 from service.workers import messages
-from service.workers.child import run_child
+from service.workers.child import run_child, take_settings
 from service.workers.reporting import Reporter
 from service.workers.supervisor_client import SupervisorClient
 
 _log = logging.getLogger(__name__)
-_DECODER: Final[msgspec.json.Decoder[messages.NumberedCommand]] = msgspec.json.Decoder(messages.NumberedCommand)
 _FLUSH_SECONDS: Final = 2.0
 
 
@@ -208,14 +203,10 @@ class Worker:
 async def work(control: socket.socket, public: socket.socket) -> int:
     """Serve until told to stop, or left alone; return the exit status."""
     stop = stop_event()
-    channel = await messages.Channel.open(control, _DECODER)
-    first = await channel.receive()
-    if first is None:
+    taken = await take_settings(control)
+    if taken is None:
         return 0
-    if not isinstance(first.command, messages.Start):
-        raise RuntimeError("the first order must be to start")
-    settings = Settings(**first.command.settings)
-    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    channel, settings = taken
     supervisor = SupervisorClient(channel, settings.retry_after_seconds)
     exposition = SharedExposition(supervisor.scrape, supervisor.windows)
     link = EngineLink() if settings.engine_processes else None

@@ -64,14 +64,14 @@ def choose_provider(asked: Provider, probe: Callable[[], str | None] | None = No
     return "cpu"
 
 
-def why_no_cuda() -> str | None:
-    """Run one node on CUDA; return the problem if it fails, else None."""
+def why_no_cuda(device: int = 0) -> str | None:
+    """Run one node on a GPU; return the problem if it fails, else None."""
     name = PROVIDERS["cuda"]
     if name not in ort.get_available_providers():
         return NO_CUDA_BUILD
     ort.preload_dlls()
     try:
-        session = ort.InferenceSession(_PROBE, providers=[name])
+        session = ort.InferenceSession(_PROBE, providers=[(name, {"device_id": device})])
     except Exception as error:
         return str(error)
     return None if name in session.get_providers() else "the provider did not load; the log above says why"
