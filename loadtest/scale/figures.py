@@ -33,6 +33,10 @@ def _gpu(batch: int, milliseconds: float, row: str) -> Figure:
     return Figure(f"one run of {batch} on an H200", milliseconds, "ms", "measured", "docs/performance.md#on-a-gpu", row)
 
 
+def _handed(name: str, microseconds: float, row: str) -> Figure:
+    return Figure(name, microseconds, "µs", "measured", "docs/scale.md#hand-over", row)
+
+
 GPU_RUNS: Final[Mapping[int, Figure]] = {
     1: _gpu(1, 2.47, "| 1 | 2.47 / 2.61 |"),
     2: _gpu(2, 2.50, "| 2 | 2.50 / 2.52 |"),
@@ -71,38 +75,16 @@ UTILISATION: Final = Figure(
     "share of a host's rate that is planned with", 0.7, "", "cited", "docs/kubernetes.md#size", "0.7 × goodput"
 )
 """There of goodput; here of goodput for shared cores only, and of rates in a closed loop for the others."""
-LINK_WORKER: Final = Figure(
+LINK_WORKER: Final = _handed(
     "hand-over of a row of 10 KB to an engine process, CPU of the worker",
     119,
-    "µs",
-    "measured",
-    "docs/scale.md#hand-over",
     "| CPU of the worker, to the engine process | 119 µs |",
 )
-LINK_ENGINE: Final = Figure(
-    "the same, CPU of the engine process",
-    123,
-    "µs",
-    "measured",
-    "docs/scale.md#hand-over",
-    "| CPU of the engine process | 123 µs |",
+LINK_ENGINE: Final = _handed("the same, CPU of the engine process", 123, "| CPU of the engine process | 123 µs |")
+THREAD_WORKER: Final = _handed(
+    "the same to a thread of the worker, CPU of the worker", 90, "| CPU of the worker, to a thread of its own | 90 µs |"
 )
-THREAD_WORKER: Final = Figure(
-    "the same to a thread of the worker, CPU of the worker",
-    90,
-    "µs",
-    "measured",
-    "docs/scale.md#hand-over",
-    "| CPU of the worker, to a thread of its own | 90 µs |",
-)
-MADE_UP_RUN: Final = Figure(
-    "of that, the made-up engine's own run",
-    20,
-    "µs",
-    "measured",
-    "docs/scale.md#hand-over",
-    "| CPU of the made-up engine's run | 20 µs |",
-)
+MADE_UP_RUN: Final = _handed("of that, the made-up engine's own run", 20, "| CPU of the made-up engine's run | 20 µs |")
 HOST_SPEED: Final = Figure(
     "time of Python on a GPU host for a second where the hand-over was measured",
     0.5,

@@ -98,9 +98,9 @@ def cpu_fleet(demand: Demand) -> Fleet:
 
 
 def break_even_us(demand: Demand) -> float:
-    """Return the engine's hand-over at which a host with a GPU is as fast as one without.
+    """Return the engine's hand-over at which a GPU makes a host no faster.
 
-    Below 0: a host without one is the faster. Workers are taken to be enough.
+    In full batches, nothing overlapping, with workers enough. Below 0: a host without a GPU is the faster.
     """
     seconds = LARGEST_BATCH / cpu_fleet(demand).host_rate - gpu_run().seconds(LARGEST_BATCH)
     return seconds / LARGEST_BATCH / MICRO
@@ -194,7 +194,7 @@ def live(demand: Demand, processes: int) -> LiveLoad:
 
 
 def _kept_for(missed_if: Callable[[float], float]) -> float:
-    """Return how long a process keeps values, so that they are no more than it may keep."""
+    """Return how long a process keeps values without having too many."""
     low, high = 0.0, f.LIVE_TTL.value
     if missed_if(high) * high <= f.LIVE_KEPT.value:
         return high
