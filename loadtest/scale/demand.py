@@ -32,7 +32,8 @@ class Demand:
     zones: int = 3
     cores_per_gpu: int = 16
     host_gbit: float = 25.0
-    hand_over_us: float = f.HAND_OVER.value
+    worker_hand_over_us: float = f.WORKER_HAND_OVER_US
+    engine_hand_over_us: float = f.ENGINE_HAND_OVER_US
     live_fields: int = 2
     popularity: float = 1.0
     months_kept: float = 3.0
@@ -58,7 +59,7 @@ class Demand:
 
 
 _LEAST: Final = {"zones": 2, "cores_per_gpu": 2, "requests_per_second": 1, "items": 1, "lists_per_month": 1}
-_MAY_BE_ZERO: Final = ("hand_over_us", "live_fields", "popularity")
+_MAY_BE_ZERO: Final = ("worker_hand_over_us", "engine_hand_over_us", "live_fields", "popularity")
 
 
 def _problem(name: str, value: float) -> str:

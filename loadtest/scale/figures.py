@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["measured", "cited", "provisional", "assumed"]
-"""Provisional: measured, but not in the product. Assumed: a guess, or the demand's own choice."""
+Kind = Literal["measured", "cited", "assumed"]
+"""Assumed: a guess, or the demand's own choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,10 @@ def _gpu(batch: int, milliseconds: float, row: str) -> Figure:
     return Figure(f"one run of {batch} on an H200", milliseconds, "ms", "measured", "docs/performance.md#on-a-gpu", row)
 
 
+def _handed(name: str, microseconds: float, row: str) -> Figure:
+    return Figure(name, microseconds, "µs", "measured", "docs/scale.md#hand-over", row)
+
+
 GPU_RUNS: Final[Mapping[int, Figure]] = {
     1: _gpu(1, 2.47, "| 1 | 2.47 / 2.61 |"),
     2: _gpu(2, 2.50, "| 2 | 2.50 / 2.52 |"),
@@ -48,13 +52,14 @@ GPU_SERVICE: Final = Figure(
 )
 """Its event loop is the limit, so its inverse is what a request takes of one at most."""
 CPU_SERVICE: Final = Figure(
-    "one process on that machine's CPU, 8 in flight",
-    1326,
+    "one process on that machine's CPU, 16 in flight",
+    1380,
     "requests/s",
     "measured",
     "docs/performance.md#on-a-gpu",
-    "5.74 / 8.21, 1,326",
+    "11.5 / 16.2, 1,380",
 )
+"""With as many in flight as before the GPU. With 8 it was 1,326."""
 CPU_THREADS: Final = Figure(
     "cores that such a process can use", 2, "cores", "assumed", "its event loop and its inference thread"
 )
@@ -67,15 +72,30 @@ CPU_GOODPUT: Final = Figure(
     "| listwright | 123 | 115 | 138 |",
 )
 UTILISATION: Final = Figure(
-    "share of a measured rate that is planned with", 0.7, "", "cited", "docs/kubernetes.md#size", "0.7 × goodput"
+    "share of a host's rate that is planned with", 0.7, "", "cited", "docs/kubernetes.md#size", "0.7 × goodput"
 )
-HAND_OVER: Final = Figure(
-    "a row of 10 KB and 600 B back over a Unix stream socket",
-    19,
-    "µs",
-    "provisional",
-    "a socket alone, without the service; to be replaced when engine processes are measured",
+"""There of goodput; here of goodput for shared cores only, and of rates in a closed loop for the others."""
+LINK_WORKER: Final = _handed(
+    "hand-over of a row of 10 KB to an engine process, CPU of the worker",
+    119,
+    "| CPU of the worker, to the engine process | 119 µs |",
 )
+LINK_ENGINE: Final = _handed("the same, CPU of the engine process", 123, "| CPU of the engine process | 123 µs |")
+THREAD_WORKER: Final = _handed(
+    "the same to a thread of the worker, CPU of the worker", 90, "| CPU of the worker, to a thread of its own | 90 µs |"
+)
+MADE_UP_RUN: Final = _handed("of that, the made-up engine's own run", 20, "| CPU of the made-up engine's run | 20 µs |")
+HOST_SPEED: Final = Figure(
+    "time of Python on a GPU host for a second where the hand-over was measured",
+    0.5,
+    "",
+    "assumed",
+    "the service's own time for a request, one at a time, was 1.35 ms there and 2.69 ms here",
+)
+ENGINE_HAND_OVER_US: Final = (LINK_ENGINE.value - MADE_UP_RUN.value) * HOST_SPEED.value
+"""All Python of an engine process for a list, on a GPU host; stacking is part of it, as runs were timed without."""
+WORKER_HAND_OVER_US: Final = (LINK_WORKER.value - (THREAD_WORKER.value - MADE_UP_RUN.value)) * HOST_SPEED.value
+"""What a list takes of a worker beyond a thread of its own, which the rate of one process holds already."""
 BEFORE_ENGINE: Final = Figure(
     "share of a request's Python before the engine",
     0.68,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ MICRO: Final = 1e-6
 GIGABIT: Final = 1e9 / 8
 LARGEST_BATCH: Final = max(f.GPU_RUNS)
 _BINS: Final = 4_000
+_HALVINGS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +73,37 @@ def fleet(demand: Demand, host_rate: float, offered: float | None = None) -> Fle
 
 def workers_per_gpu(demand: Demand) -> int:
     """Return the HTTP workers that keep one engine busy with full batches."""
-    return math.ceil(engine_rate(demand.hand_over_us) * worker_seconds(demand.hand_over_us))
+    return math.ceil(engine_rate(demand.engine_hand_over_us) * worker_seconds(demand.worker_hand_over_us))
 
 
-def gpu_fleet(demand: Demand) -> Fleet:
-    """Return hosts of one GPU: one core for its engine, the others for HTTP workers."""
+def engine_rate_beside(demand: Demand) -> float:
+    """Return the lists/s of an engine whose process does all its Python beside the runs."""
+    each = demand.engine_hand_over_us * MICRO
+    return min(engine_rate(), 1 / each) if each else engine_rate()
+
+
+def gpu_fleet(demand: Demand, *, beside: bool = False) -> Fleet:
+    """Return hosts of one GPU: one core for its engine, the others for HTTP workers.
+
+    `beside`: as if hand-over and run took no time of each other.
+    """
     workers = demand.cores_per_gpu - 1
-    host_rate = min(engine_rate(demand.hand_over_us), workers / worker_seconds(demand.hand_over_us))
-    return fleet(demand, host_rate)
+    engine = engine_rate_beside(demand) if beside else engine_rate(demand.engine_hand_over_us)
+    return fleet(demand, min(engine, workers / worker_seconds(demand.worker_hand_over_us)))
 
 
 def cpu_fleet(demand: Demand) -> Fleet:
     """Return hosts without a GPU, of as many cores."""
     return fleet(demand, f.CPU_SERVICE.value * (demand.cores_per_gpu // f.CPU_THREADS.value))
+
+
+def break_even_us(demand: Demand) -> float:
+    """Return the engine's hand-over at which a GPU makes a host no faster.
+
+    In full batches, nothing overlapping, with workers enough. Below 0: a host without a GPU is the faster.
+    """
+    seconds = LARGEST_BATCH / cpu_fleet(demand).host_rate - gpu_run().seconds(LARGEST_BATCH)
+    return seconds / LARGEST_BATCH / MICRO
 
 
 def weak_core_fleet(demand: Demand) -> Fleet:
@@ -133,34 +153,58 @@ def catalogue(demand: Demand, hosts: int) -> CatalogueLoad:
 
 @dataclass(frozen=True, slots=True)
 class LiveLoad:
-    """Values/s asked for and asked of Redis, those that a process keeps, and Redis' size."""
+    """Values/s asked for and asked of Redis, those that a process keeps, and Redis' size.
+
+    `kept_for` are the seconds that a value is kept: fewer than it may where there are too many.
+    """
 
     asked: float
     missed: float
     kept: float
-    cores: float
+    kept_for: float
+    copies: int
     memory: float
 
 
 def live(demand: Demand, processes: int) -> LiveLoad:
-    """Count the prices of all candidates, and the other fields of the encoded ones."""
+    """Count the prices of all candidates, and the other fields of the encoded ones.
+
+    A copy of Redis is one core, and has everything; as many are left without a zone as hosts are.
+    """
     asked_by_field = [
         (f.CANDIDATES.value, min(1, demand.live_fields)),
         (f.QUEUED.value, max(0, demand.live_fields - 1)),
     ]
     asked = sum(values * fields for values, fields in asked_by_field) * demand.requests_per_second
     each = demand.requests_per_second / processes
-    missed = sum(misses(demand, values * each) * fields for values, fields in asked_by_field) * processes
+
+    def missed_if(seconds: float) -> float:
+        return sum(misses(demand, values * each, seconds) * fields for values, fields in asked_by_field)
+
+    kept_for = _kept_for(missed_if)
+    missed = missed_if(kept_for)
     return LiveLoad(
         asked=asked,
-        missed=missed,
-        kept=missed / processes * f.LIVE_TTL.value,
-        cores=missed * f.REDIS_VALUE.value * MICRO / demand.utilisation,
+        missed=missed * processes,
+        kept=missed * kept_for,
+        kept_for=kept_for,
+        copies=fleet(demand, 1 / (f.REDIS_VALUE.value * MICRO), missed * processes).hosts,
         memory=demand.items * demand.live_fields * f.REDIS_BYTES.value,
     )
 
 
-def misses(demand: Demand, rate: float) -> float:
+def _kept_for(missed_if: Callable[[float], float]) -> float:
+    """Return how long a process keeps values without having too many."""
+    low, high = 0.0, f.LIVE_TTL.value
+    if missed_if(high) * high <= f.LIVE_KEPT.value:
+        return high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if missed_if(middle) * middle <= f.LIVE_KEPT.value else (low, middle)
+    return low
+
+
+def misses(demand: Demand, rate: float, seconds: float = f.LIVE_TTL.value) -> float:
     """Return the values/s of one field that a process asks of Redis.
 
     It keeps each for T after its question. An item asked for r times a second is asked of Redis r / (1 + r·T) times.
@@ -168,7 +212,7 @@ def misses(demand: Demand, rate: float) -> float:
     ranks, counts = _ranks(demand.items)
     weights = ranks**-demand.popularity
     rates = rate * weights / (weights * counts).sum()
-    return float((rates / (1 + rates * f.LIVE_TTL.value) * counts).sum())
+    return float((rates / (1 + rates * seconds) * counts).sum())
 
 
 def _ranks(items: float) -> tuple[Floats, Floats]:

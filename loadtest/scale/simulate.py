@@ -70,6 +70,7 @@ class Request:
 class Result:
     """Seconds of requests and of their wait, the share over the budget, the mean batch.
 
+    `batch` is the mean of runs, `seen` that of requests, in which a run counts as often as it is large: E[b²] / E[b].
     `busy` is the share of time that the engine runs: nearly all of it at any load, in batches that are small.
     """
 
@@ -79,6 +80,7 @@ class Result:
     wait_p99: float
     late: float
     batch: float
+    seen: float
     busy: float
 
 
@@ -178,5 +180,6 @@ def _result(requests: Sequence[Request], batches: Sequence[tuple[float, int]], l
         wait_p99=nearest_rank(waits, 0.99),
         late=float((times > f.BUDGET.value * 1e-3).mean()),
         batch=fmean(size for _, size in batches),
+        seen=sum(size * size for _, size in batches) / sum(size for _, size in batches),
         busy=sum(seconds for seconds, _ in batches) / lasted,
     )

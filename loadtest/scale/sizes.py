@@ -21,7 +21,7 @@ from typing import Final
 from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads
 from loadtest.rig.machine import made_with
 from loadtest.rig.server import running_server
-from loadtest.scale.tables import number, table
+from loadtest.scale.markdown import number, table
 from models.cli import main as listwright
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.data.batches import ListArrays

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from loadtest.scale import figures as f
 from loadtest.scale import offline, online
 from loadtest.scale.demand import HOUR, Demand
+from loadtest.scale.markdown import number, size, table, time
 from loadtest.scale.simulate import Bursts, Setup, simulate
 
 GROWTH: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -17,44 +17,10 @@ GROWTH: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 LOADS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 """Shares of a host's rate that are simulated."""
 BURST_LOADS: Final = (0.4, 0.5, 0.6, 0.7, 0.8)
+EXPONENTS: Final = (0.6, 0.8, 1.0, 1.2)
+"""Of Zipf's law of items in requests."""
 _BURST_SECONDS: Final = 8.0
 _BALANCER_THREADS: Final = 64
-_TEXT: Final = ("", "how", "figure", "kind", "place", "load of the host", "requests/s · items · lists a month")
-"""Columns without numbers, by their heads."""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write Markdown with numbers to the right. Columns are not padded."""
-    marks = "|".join("---" if name in _TEXT else "---:" for name in head)
-    lines = (f"| {' | '.join(line)} |" for line in (head, *rows))
-    return "\n".join((next(lines), f"|{marks}|", *lines))
-
-
-def number(value: float) -> str:
-    """Write three digits that count, and below a million all before the point."""
-    if not value:
-        return "0"
-    for unit, each in (("billion", 1e9), ("million", 1e6)):
-        if value >= each:
-            return f"{number(value / each)} {unit}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def size(value: float) -> str:
-    """Write bytes."""
-    for unit, each in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if value >= each:
-            return f"{number(value / each)} {unit}"
-    return f"{number(value)} B"
-
-
-def time(seconds: float) -> str:
-    """Write a duration."""
-    if seconds >= HOUR:
-        return f"{number(seconds / HOUR)} h"
-    return f"{number(seconds / 60)} min" if seconds >= 60 else f"{number(seconds)} s"
 
 
 def _hosts(found: online.Fleet, demand: Demand) -> str:
@@ -67,15 +33,43 @@ def machines(demand: Demand) -> str:
     gpu, cores = online.gpu_fleet(demand), demand.cores_per_gpu
     workers = gpu.hosts * (cores - 1)
     body, short = f.REQUEST_BYTES, f.SHORT_REQUEST_BYTES
+    beside, even = online.gpu_fleet(demand, beside=True), online.break_even_us(demand)
     rows = [
         ("lists/s of an engine, batches of 64", number(online.engine_rate()), "line through the runs on an H200"),
-        ("the same, hand-over in its own time", number(online.engine_rate(demand.hand_over_us)), "nothing overlaps"),
-        ("requests/s of an HTTP worker", number(1 / online.worker_seconds(demand.hand_over_us)), "of one core"),
+        (
+            "the same with its hand-over",
+            number(online.engine_rate(demand.engine_hand_over_us)),
+            f"{number(demand.engine_hand_over_us)} µs a list, nothing overlaps",
+        ),
+        (
+            "the same, hand-over beside the runs",
+            number(online.engine_rate_beside(demand)),
+            "all overlaps; Python is one core's",
+        ),
+        (
+            "requests/s of an HTTP worker",
+            number(1 / online.worker_seconds(demand.worker_hand_over_us)),
+            f"of one core, with {number(demand.worker_hand_over_us)} µs of hand-over",
+        ),
         ("HTTP workers that keep an engine busy", number(online.workers_per_gpu(demand)), "with the hand-over"),
         (f"**hosts of a GPU and {cores} cores**", _hosts(gpu, demand), f"{number(gpu.host_rate)} requests/s each"),
         ("HTTP workers on them", number(workers), f"{cores - 1} a host, one core is the engine's"),
+        (
+            "the same hosts, hand-over beside the runs",
+            _hosts(beside, demand),
+            f"{number(beside.host_rate)} requests/s each",
+        ),
         (f"or hosts of {cores} cores, no GPU", _hosts(online.cpu_fleet(demand), demand), "two cores a process"),
-        ("or shared cores at half speed", _hosts(online.weak_core_fleet(demand), demand), "one worker each"),
+        (
+            "hand-over in the engine process at which a GPU saves no host",
+            f"{number(even)} µs" if even > 0 else "none",
+            f"{number(even / f.HOST_SPEED.value)} µs where it was measured" if even > 0 else "hosts without are faster",
+        ),
+        (
+            "or shared cores at half speed",
+            _hosts(online.weak_core_fleet(demand), demand),
+            "one worker each, of its goodput",
+        ),
         ("network, objects", f"{number(online.gbit(demand, body))} Gbit/s", "requests and answers"),
         ("network, columns and a catalogue", f"{number(online.gbit(demand, short))} Gbit/s", "requests and answers"),
         ("load balancers, objects", _hosts(online.balancers(demand, body), demand), "cited; no TLS"),
@@ -84,7 +78,7 @@ def machines(demand: Demand) -> str:
         (
             "connections to a worker, one from each thread of each balancer",
             number(online.balancers(demand, body).hosts * _BALANCER_THREADS),
-            "4,096 idle ones take 36 MiB",
+            "4,096 idle ones take [36 MiB](operations.md#connections)",
         ),
     ]
     return table(("", "number", "how"), rows)
@@ -111,11 +105,11 @@ def state(demand: Demand) -> str:
         ("read from the store in a rollout", size(items.rollout), "each host reads all"),
         ("live values asked for", f"{number(values.asked)}/s", f"{demand.live_fields} fields"),
         ("live values kept by a worker", kept, f"popularity by Zipf's law, {demand.popularity:g}"),
-        ("live values asked of Redis", f"{number(values.missed)}/s", f"each is kept for {number(f.LIVE_TTL.value)} s"),
+        ("live values asked of Redis", f"{number(values.missed)}/s", f"each is kept for {number(values.kept_for)} s"),
         (
-            "Redis processes, one core each",
-            number(math.ceil(values.cores)),
-            f"{f.REDIS_VALUE.value:g} µs a value, at {demand.utilisation:.0%}",
+            "copies of Redis, one core each",
+            number(values.copies),
+            f"{f.REDIS_VALUE.value:g} µs a value, at {demand.utilisation:.0%} without a zone",
         ),
         ("memory of each of them", size(values.memory), "one hash a field: no cluster divides it"),
         ("series of metrics, one bundle", number(told.series), "one scrape a host"),
@@ -136,6 +130,19 @@ def state(demand: Demand) -> str:
         ),
     ]
     return table(("", "number", "how"), rows)
+
+
+def popularity(demand: Demand) -> str:
+    """Return what live values take where items are more or less alike."""
+    workers = online.gpu_fleet(demand).hosts * (demand.cores_per_gpu - 1)
+    rows = []
+    for exponent in EXPONENTS:
+        found = online.live(replace(demand, popularity=exponent), workers)
+        share = found.missed / found.asked if found.asked else 0.0
+        row = (f"{share:.0%}", number(found.kept), f"{found.kept_for:.1f}", number(found.copies))
+        rows.append((f"{exponent:g}", *row))
+    head = ("exponent of Zipf's law", "asked of Redis", "kept by a worker", "each for s", "copies of Redis")
+    return table(head, rows)
 
 
 def learning(demand: Demand) -> str:
@@ -217,23 +224,23 @@ def growth(demand: Demand) -> str:
                 size(items.size),
                 time(items.copy + items.checks),
                 size(items.rollout),
-                number(math.ceil(values.cores)),
+                number(values.copies),
                 size(values.memory),
                 _processes(offline.training(at).processes),
             )
         )
     head = ("requests/s · items · lists a month", "GPU hosts", "balancers", "catalogue", "copy and checks of a host")
-    return table((*head, "read in a rollout", "Redis processes", "memory of each", "training processes"), rows)
+    return table((*head, "read in a rollout", "copies of Redis", "memory of each", "training processes"), rows)
 
 
 def simulated(demand: Demand) -> str:
     """Return what the simulation of one host gives at each load, with and without bursts."""
-    python, host = online.worker_seconds(demand.hand_over_us), online.gpu_fleet(demand)
+    python, host = online.worker_seconds(demand.worker_hand_over_us), online.gpu_fleet(demand)
     setup = Setup(
         workers=demand.cores_per_gpu - 1,
         before=python * f.BEFORE_ENGINE.value,
         after=python * (1 - f.BEFORE_ENGINE.value),
-        run=online.gpu_run(demand.hand_over_us),
+        run=online.gpu_run(demand.engine_hand_over_us),
     )
     rows = []
     for bursts, seconds, loads in ((None, 2.0, LOADS), (Bursts(), _BURST_SECONDS, BURST_LOADS)):
@@ -247,10 +254,11 @@ def simulated(demand: Demand) -> str:
                     *(f"{1e3 * value:.1f}" for value in times),
                     f"{found.late:.2%}",
                     f"{found.batch:.0f}",
+                    f"{found.seen:.0f}",
                 )
             )
     head = ("load of the host", "requests/s", "p50 ms", "p99 ms", "mean wait ms", "p99 wait ms", "over 19 ms")
-    return table((*head, "mean batch"), rows)
+    return table((*head, "mean batch of runs", "of requests"), rows)
 
 
 def sources(_: Demand) -> str:
@@ -278,6 +286,7 @@ def _place(place: str) -> str:
 TABLES: Final[Mapping[str, Callable[[Demand], str]]] = {
     "machines": machines,
     "state": state,
+    "popularity": popularity,
     "learning": learning,
     "growth": growth,
     "simulated": simulated,

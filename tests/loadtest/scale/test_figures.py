@@ -28,7 +28,7 @@ def section(text: str, anchor: str) -> str:
 
 @named
 def test_a_figure_stands_at_its_place(figure: f.Figure) -> None:
-    if figure.kind in ("assumed", "provisional"):
+    if figure.kind == "assumed":
         assert not figure.quote
         assert " " in figure.place, "the place of a guess is its reason"
         return
@@ -67,6 +67,12 @@ def test_the_line_passes_near_every_run_that_was_measured() -> None:
     residuals = np.array([run.value - line.seconds(batch) * 1e3 for batch, run in f.GPU_RUNS.items()])
     assert residuals.sum() == pytest.approx(0, abs=1e-9)
     assert residuals @ np.array(list(f.GPU_RUNS)) == pytest.approx(0, abs=1e-7)
+
+
+def test_a_hand_over_is_all_that_both_sides_pay_beyond_a_thread() -> None:
+    both = f.LINK_WORKER.value + f.LINK_ENGINE.value - f.THREAD_WORKER.value
+    assert pytest.approx(both * f.HOST_SPEED.value) == f.WORKER_HAND_OVER_US + f.ENGINE_HAND_OVER_US
+    assert pytest.approx((123 - 20) * 0.5) == f.ENGINE_HAND_OVER_US
 
 
 def test_a_hand_over_costs_both_sides() -> None:

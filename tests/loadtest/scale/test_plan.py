@@ -11,7 +11,8 @@ from loadtest.scale import figures as f
 from loadtest.scale import offline, online
 from loadtest.scale.__main__ import main
 from loadtest.scale.demand import Demand, DemandError, option
-from loadtest.scale.tables import TABLES, number, size, table, time
+from loadtest.scale.markdown import number, size, table, time
+from loadtest.scale.tables import TABLES
 from tests.documents import ROOT
 
 SCALE = (ROOT / "docs" / "scale.md").read_text("utf-8")
@@ -36,10 +37,28 @@ def test_the_zones_that_are_left_carry_the_demand_and_no_host_is_too_many(zones:
 
 def test_a_host_is_as_fast_as_the_slower_of_engine_and_workers() -> None:
     demand = Demand()
-    assert online.gpu_fleet(demand).host_rate == online.engine_rate(demand.hand_over_us)
+    assert online.gpu_fleet(demand).host_rate == online.engine_rate(demand.engine_hand_over_us)
     few = Demand(cores_per_gpu=4)
-    assert online.gpu_fleet(few).host_rate == pytest.approx(3 / online.worker_seconds(few.hand_over_us))
+    assert online.gpu_fleet(few).host_rate == pytest.approx(3 / online.worker_seconds(few.worker_hand_over_us))
     assert online.workers_per_gpu(demand) < demand.cores_per_gpu
+
+
+def test_the_engine_breaks_even_where_both_kinds_of_host_are_as_fast() -> None:
+    even = online.break_even_us(Demand())
+    assert even > 0
+    at = Demand(engine_hand_over_us=even)
+    assert online.gpu_fleet(at).host_rate == pytest.approx(online.cpu_fleet(at).host_rate)
+    many = Demand(cores_per_gpu=64)
+    assert online.break_even_us(many) < 0
+    assert online.cpu_fleet(many).host_rate > online.gpu_fleet(many).host_rate
+    assert "| none | hosts without are faster |" in TABLES["machines"](many)
+
+
+def test_a_hand_over_beside_the_runs_is_bound_by_the_slower_of_both() -> None:
+    slow, quick = Demand(engine_hand_over_us=100.0), Demand(engine_hand_over_us=0.0)
+    assert online.gpu_fleet(slow, beside=True).host_rate == pytest.approx(10_000)
+    assert online.engine_rate_beside(quick) == online.engine_rate()
+    assert online.engine_rate(100.0) < online.engine_rate_beside(slow)
 
 
 def test_balancers_are_counted_by_network_or_by_requests() -> None:
@@ -66,10 +85,29 @@ def test_misses_are_the_sum_over_all_items() -> None:
 
 
 def test_live_values_can_be_off_and_each_field_asks() -> None:
-    assert online.live(Demand(live_fields=0), 100) == online.LiveLoad(0, 0, 0, 0, 0)
+    assert online.live(Demand(live_fields=0), 100) == online.LiveLoad(0, 0, 0, f.LIVE_TTL.value, 0, 0)
     price, both = (online.live(Demand(live_fields=fields), 100) for fields in (1, 2))
     assert (price.asked, both.asked) == (1e8, 1.3e8)
     assert price.missed < both.missed <= both.asked
+
+
+def test_copies_of_redis_carry_the_demand_without_a_zone() -> None:
+    demand = Demand()
+    found = online.live(demand, 3_000)
+    cores = found.missed * f.REDIS_VALUE.value * 1e-6 / demand.utilisation
+    assert found.copies % 3 == 0
+    assert found.copies * 2 / 3 >= cores > (found.copies - 3) * 2 / 3
+
+
+def test_a_worker_keeps_values_for_less_time_where_they_are_too_many() -> None:
+    few = online.live(Demand(popularity=0.6), 5_000)
+    assert (few.kept_for, few.kept < f.LIVE_KEPT.value) == (f.LIVE_TTL.value, True)
+    full = online.live(Demand(popularity=0.6), 500)
+    assert full.kept == pytest.approx(f.LIVE_KEPT.value)
+    assert full.kept_for < f.LIVE_TTL.value
+    assert full.kept == pytest.approx(full.missed / 500 * full.kept_for)
+    prices, features = (online.misses(Demand(popularity=0.6), n * 2_000, full.kept_for) for n in (100, 30))
+    assert full.missed == pytest.approx(500 * (prices + features))
 
 
 def test_a_catalogue_grows_with_its_items() -> None:

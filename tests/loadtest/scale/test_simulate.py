@@ -20,7 +20,7 @@ def test_single_runs_wait_as_long_as_pollaczek_and_khinchine_say(load: float) ->
     found = simulate(NO_PYTHON, load / MS, seconds=120.0)
     assert found.wait_mean == pytest.approx(load * MS / (2 * (1 - load)), rel=0.06)
     assert found.busy == pytest.approx(load, rel=0.02)
-    assert found.batch == 1
+    assert (found.batch, found.seen) == (1, 1)
 
 
 def test_batches_are_as_large_as_what_comes_during_a_run() -> None:
@@ -51,6 +51,11 @@ def test_more_load_waits_longer_and_too_much_is_late() -> None:
     assert [r.p99 for r in found] == sorted(r.p99 for r in found)
     assert found[-1].late == 0
     assert simulate(HOST, 20_000.0, seconds=1.0).late > 0.5
+
+
+def test_requests_see_larger_batches_than_runs_have() -> None:
+    found = simulate(HOST, 9_000.0, seconds=1.0, bursts=Bursts(factor=3.0))
+    assert found.batch * 1.05 < found.seen <= 64
 
 
 def test_no_batch_is_larger_than_the_largest() -> None:
