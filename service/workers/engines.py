@@ -32,6 +32,7 @@ _END_SECONDS: Final = 3.0
 """Most time for a process to end whose workers have left."""
 
 _LOOK_SECONDS: Final = 0.05
+_SEEN_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 Models = Mapping[tuple[str, str], dict[str, str]]
@@ -137,9 +138,11 @@ class Engines:
         ends = [asyncio.create_task(process.wait()) for process in generation.processes.values()]
         try:
             await asyncio.wait({task, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise EngineFailed("an engine process ended before it served")
+            if task.done() and task.exception() is not None:  # A worker may see the end of a process first.
+                await asyncio.wait(ends, timeout=_SEEN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if any(end.done() for end in ends):
+                raise EngineFailed("an engine process ended before it served")
+            return task.result()
         finally:
             for one in (task, *ends):
                 one.cancel()

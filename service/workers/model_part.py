@@ -64,13 +64,19 @@ class ModelPart:
             generation = await self._engines.stage(others, name, version, tried)
         staged = StagedModel(next(self._numbers), name, version, tried, workers, generation)
         try:
-            answers = await ask_all(workers, lambda worker: _prepare(staged, worker), messages.Prepared, self._seconds)
-            if any(answer.files != tried for answer in answers):
+            if any(answer.files != tried for answer in await self._ask(staged)):
                 raise BundleError(f"{name}/{version}: its files have changed since they were tried")
         except BaseException:
             self.drop(staged)
             raise
         return staged
+
+    async def _ask(self, staged: StagedModel) -> Sequence[messages.Prepared]:
+        """Let all workers prepare a version, unless an engine process that is to run it ends."""
+        asked = ask_all(staged.workers, lambda worker: _prepare(staged, worker), messages.Prepared, self._seconds)
+        if self._engines is None or staged.generation is None:
+            return await asked
+        return await self._engines.beside(staged.generation, asked)
 
     def drop(self, staged: StagedModel) -> None:
         """Give up a version that was to serve."""

@@ -394,3 +394,21 @@ def test_the_model_of_an_engine_process_is_described_and_neither_run_nor_warmed_
 
     in_loop(work)
     assert engine.batches == []
+
+
+def test_a_path_that_has_been_left_is_not_used_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that switches late may be told to use what all others have left already."""
+    monkeypatch.setattr(link_module, "_KEPT_SECONDS", 0.0)
+    later = path.with_name("1-0.sock")
+
+    async def work() -> None:
+        async with engine_process(path, m=Held()), engine_process(later, m=Held()), worker(path) as one:
+            await one.link.open(later)
+            one.link.use(later)
+            await until(lambda: path not in one.link._connections)
+            one.link.use(path)
+            assert one.link.given_up is None
+            answer = await one.dispatcher.run(one.engine(path=later), row(3))
+            assert answer.outputs["y"] == 6
+
+    in_loop(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,14 @@ from service.inference.engine import BatchArrays, EngineError
 from tests.service.engines.processes import (
     Held,
     Peer,
+    busy,
     engine_process,
     in_loop,
     key,
     packed,
     row,
     until,
+    waiting,
     worker,
 )
 from tests.service.tiny_bundle import Arrays
@@ -83,6 +86,27 @@ def test_a_raw_worker_that_keeps_to_the_protocol_gets_its_answer(path: Path) -> 
             await peer.leave()
 
     in_loop(work)
+
+
+def test_jobs_of_a_worker_that_stands_still_are_dropped_at_their_deadline(path: Path) -> None:
+    """It cannot say that nobody waits for them any more, and others must not wait for them."""
+    engine = Held()
+
+    async def work() -> None:
+        async with engine_process(path, m=engine) as process, worker(path) as one:
+            still = await Peer.open(path)
+            async with busy(one, engine):
+                soon = time.perf_counter() + 0.05
+                late = [Run(n, 0, soon, False, pack(row(10 + n))) for n in range(8)]
+                still.say(HELLO, *late)
+                await until(lambda: waiting(process) == 9 and time.perf_counter() > soon)
+            assert await one.ask(1) == 2
+            await still.leave()
+            await until(lambda: not waiting(process))
+            assert process.thread.in_background == 0
+
+    in_loop(work)
+    assert engine.batches == [[0], [1]]
 
 
 NONSENSE: dict[str, Sequence[Any]] = {

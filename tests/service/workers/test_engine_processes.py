@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import errno
 import http.client
 import json
 import os
@@ -13,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from typing import Any
 import pytest
 
 from models.contract.manifest import MODEL_FILE
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 from service.workers import supervisor
 from service.workers.engines import visible_devices
+from service.workers.handle import EngineProcess
 from tests.service.hanging_bundle import hanging_request, write_hanging_bundle
 from tests.service.live import make_settings
 from tests.service.requests import check_list, request
@@ -210,6 +213,23 @@ def test_a_bundle_that_is_refused_leaves_the_engine_process_as_it_was(service: S
     assert service.engines() == [engine]
 
 
+def test_an_engine_process_that_dies_before_the_switch_ends_it_at_once(service: Service) -> None:
+    (engine,) = service.engines()
+    write_bundle(service.bundles, Options(version="5"))
+    slow, _ = service.workers()
+    with stopped(slow), concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(service.reload, "5")
+        (folder,) = service.folders()
+        eventually(lambda: len(list(folder.glob("*.sock"))) == 2)
+        (new,) = set(service.engines()) - {engine}
+        os.kill(new, signal.SIGKILL)
+        status, problem = answer.result(60)
+    assert status == 503, problem
+    assert "ended before it served" in problem["detail"]
+    assert service.versions() == {"1"}
+    eventually(lambda: service.engines() == [engine])
+
+
 def test_an_engine_process_that_dies_while_it_loads_ends_the_reload_and_nothing_changes(service: Service) -> None:
     (engine,) = service.engines()
     write_bundle(service.bundles, Options(version="4"))
@@ -303,6 +323,37 @@ def test_a_socket_that_others_can_reach_is_not_used(folder: Path) -> None:
         assert "open to other users" in problem["detail"]
         sockets.chmod(0o700)
         assert service.reload("2")[0] == 200
+
+
+def test_an_engine_process_that_cannot_be_started_at_first_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory or processes are short for a moment."""
+    tries: list[int] = []
+    start = EngineProcess.start
+
+    async def start_later(slot: int, settings: Settings, variables: Mapping[str, str]) -> EngineProcess:
+        tries.append(slot)
+        if len(tries) < 3:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await start(slot, settings, variables)
+
+    monkeypatch.setattr(EngineProcess, "start", start_later)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    settings = make_settings(
+        workers=1, engine_processes=1, provider="cpu", port=0, bundles=str(write_bundle(folder / "b").parents[1])
+    )
+
+    async def supervise() -> int:
+        running = asyncio.create_task(supervisor.supervise(settings))
+        while len(tries) < 3 and not running.done():
+            await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await running
+
+    assert asyncio.run(supervise()) == 0
+    assert len(tries) == 3
+    assert [path.name for path in folder.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(
