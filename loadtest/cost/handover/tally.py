@@ -74,6 +74,11 @@ class Tally:
         return self.answered + self.failed + self.bad
 
     @property
+    def settled(self) -> int:
+        """Number of jobs but for those that failed, which come at once where there is no engine process."""
+        return self.jobs - self.failed
+
+    @property
     def bad(self) -> int:
         """Number of jobs that ended as none may."""
         return self.swapped + self.wrong + self.lost
