@@ -16,7 +16,7 @@ import psutil
 from loadtest.rig.batches import Batches
 from loadtest.rig.openloop.client import Load, running
 from loadtest.rig.openloop.window import Window
-from loadtest.rig.server import UNHURRIED, Server
+from loadtest.rig.server import UNHURRIED, Server, ServerError
 from loadtest.rig.statistics import Latency
 from loadtest.rig.subject import Measured, Subject, markdown
 
@@ -72,23 +72,34 @@ def run_shared(server: Server, messages: Sequence[bytes], load: Load, *, warm_up
     """Run a closed loop; return also the share of all connections that the worker with the most of them has.
 
     Which worker accepts a connection is chance, and it keeps it: a layout is no faster than its busiest worker. Workers
-    are looked at in the first `warm_up` seconds, which do not count, since that takes time from the service.
+    are looked at in the first `warm_up` seconds, which do not count, since that takes time from the service. Raises
+    `ServerError` if they end.
     """
     whole = replace(load, seconds=load.seconds + warm_up)
     with running(server.port, messages, whole) as run:
-        share = _busiest_share(server, load.connections, time.monotonic() + whole.seconds)
+        share = _busiest_share(server, load.connections, warm_up, whole.seconds)
         window = run.window()
     return window.between(warm_up, whole.seconds), share
 
 
-def _busiest_share(server: Server, connections: int, ends: float) -> float:
-    """Return that share, once the workers have accepted so many connections."""
-    workers = processes(server, "worker") or [psutil.Process(server.pid)]
+def _busiest_share(server: Server, connections: int, seconds: float, most_seconds: float) -> float:
+    """Return that share, once the workers have accepted so many connections, or any after `seconds`."""
+    began = time.monotonic()
     while True:
-        counts = [sum(c.status == psutil.CONN_ESTABLISHED for c in one.net_connections("tcp")) for one in workers]
-        if sum(counts) >= connections or time.monotonic() > ends:
+        counts = _connections(server)
+        waited = time.monotonic() - began
+        if sum(counts) >= connections or waited > (seconds if any(counts) else most_seconds):
             return max(counts) / max(sum(counts), 1)
         time.sleep(_LOOK_SECONDS)
+
+
+def _connections(server: Server) -> list[int]:
+    """Count each worker's connections. Raises `ServerError` if one has ended."""
+    try:
+        workers = processes(server, "worker") or [psutil.Process(server.pid)]
+        return [sum(c.status == psutil.CONN_ESTABLISHED for c in one.net_connections("tcp")) for one in workers]
+    except psutil.Error as error:
+        raise ServerError(f"a process of the service has ended: {error}") from None
 
 
 def time_layout(subject: Subject, layout: Layout, in_flight: Sequence[int], seconds: float) -> Measured:
