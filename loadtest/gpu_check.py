@@ -148,15 +148,10 @@ class GpuCheck:
             if precision in wanted:
                 sizes = ("--precision", precision, "--dim", str(self._options.dim), "--requests", "25")
                 self._make_bundle(f"bundle {precision}", bundle, *sizes)
-        for size in sheet.SIZES if "sheet" in only else ():
-            self._make_bundle(f"bundle {size.name}", self._sheet_bundle(size), *size.options)
 
     def _make_bundle(self, part: str, bundle: Path, *sizes: str) -> None:
         if not (self._options.keep_bundles and (bundle / MANIFEST_FILE).is_file()):
             self._module(part, "export.bench.bundle", "--out", str(bundle.parents[1]), *sizes)
-
-    def _sheet_bundle(self, size: sheet.Size) -> Path:
-        return size.root(self._options.out) / "bench" / "1"
 
     def _lists(self) -> None:
         marker = "not cuda" if self._on_cpu else "cuda"
@@ -174,11 +169,15 @@ class GpuCheck:
             self._engine(part, self._bundles[SCALED], provider, graphs=graphs, batches=SMALL_BATCHES)
 
     def _sheet(self) -> None:
-        """Time the engine with models of several sizes, and print one table of them."""
+        """Time the engine with models of several sizes, and print one table of them.
+
+        Their bundles take minutes, so they are written here, where the sections before have ended.
+        """
         (provider, graphs), found = self._ways[0], {}
         for size in sheet.SIZES:
             part = f"sheet: {size.name}, {provider}, graphs {graphs}"
-            bundle = self._sheet_bundle(size)
+            bundle = size.root(self._options.out) / "bench" / "1"
+            self._make_bundle(f"bundle {size.name}", bundle, *size.options)
             self._engine(part, bundle, provider, graphs=graphs, batches=sheet.BATCHES, seconds=sheet.SECONDS)
             found[size] = self.figures.get(part, {})
         if any(found.values()):

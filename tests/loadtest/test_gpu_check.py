@@ -79,10 +79,13 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
     assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
     failed = capsys.readouterr().out.splitlines()[-1]
     assert failed.startswith(
-        "failed: bundle fp32; bundle fp16; bundle d = 64, L = 10; bundle d = 128, L = 10; bundle d = 256, L = 10; "
-        "bundle d = 128, L = 20; bundle d = 128, L = 50; lists against the CPU's; scaling: cpu, graphs False, one"
+        "failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu, graphs False, one"
     )
-    order = ["12 workers, 1 engine process; sheet: d = 64, L = 10, cpu", "sheet: d = 128, L = 50, cpu", "engine: fp32"]
+    order = [
+        "12 workers, 1 engine process; bundle d = 64, L = 10; sheet: d = 64",
+        "sheet: d = 128, L = 50, cpu",
+        "engine: fp32",
+    ]
     places = [failed.index(part) for part in order]
     assert places == sorted(places)
     assert failed.endswith("service: fp16, cpu, graphs False, columns; service: fp16, cpu, graphs False, catalogue")
@@ -97,8 +100,7 @@ def test_a_part_that_takes_too_long_is_named_and_the_others_still_run(
     assert gpu_check.main(["--provider", "cpu", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "timed out after" in shown
-    assert shown.splitlines()[-1].startswith("failed: bundle fp32; bundle fp16; bundle d = 64, L = 10; bundle d = 128")
-    assert "; lists against the CPU's; scaling: cpu" in shown.splitlines()[-1]
+    assert shown.splitlines()[-1].startswith("failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu")
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
