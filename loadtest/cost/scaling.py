@@ -69,7 +69,7 @@ def processes(server: Server, kind: Kind) -> list[psutil.Process]:
 
 
 def run_shared(server: Server, messages: Sequence[bytes], load: Load, *, warm_up: float) -> tuple[Window, float]:
-    """Run a closed loop; return also the share of all connections that the worker with the most of them has.
+    """Run a closed loop; return also the busiest worker's share of all connections.
 
     Which worker accepts a connection is chance, and it keeps it: a layout is no faster than its busiest worker. Workers
     are looked at in the first `warm_up` seconds, which do not count, since that takes time from the service. Raises

@@ -1,4 +1,4 @@
-"""Tabulate what a list costs: lists per second of the engine alone, by the model's width and the list's length."""
+"""Tabulate the engine's lists per second by a model's width and a list's length."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One window: its answers, rate and times of the full lists, the batches, and the busiest worker's connections."""
+    """One window: answers, rate and times of full lists, batches, and the busiest worker's share."""
 
     contents: Contents
     rate: float

@@ -32,10 +32,10 @@ def numbers_of(arrays: Mapping[str, AnyArray]) -> AnyArray:
 
 
 def choose(valid: AnyArray, numbers: AnyArray, length: int) -> Ints:
-    """Return for each row its first valid slots, those with the highest numbers first; -1 fills a row up to `length`.
+    """Return each row's first valid slots, those with the highest numbers first.
 
-    So every request has a list of its own, which tells it from the others. All rows are chosen together: one by one
-    they would take a millisecond from the thread that does HTTP.
+    A row of fewer than `length` is filled up with -1. So every request has a list of its own, which tells it from
+    the others. All rows are chosen together: one by one they would take a millisecond from the thread that does HTTP.
     """
     first = np.argsort(~valid, axis=1, kind="stable")[:, :length]
     missing = ~np.take_along_axis(valid, first, axis=1)

@@ -117,7 +117,10 @@ class Plan:
 
 @dataclass
 class Heard:
-    """What one worker told last: the age of its `oldest` open job, and when, on `time.monotonic`'s clock."""
+    """Keep what one worker told last: the age of its `oldest` open job, and when.
+
+    Times are on `time.monotonic`'s clock.
+    """
 
     oldest: float | None = None
     at: float = field(default_factory=time.monotonic)
@@ -132,7 +135,7 @@ class Heard:
             raise ServerError(f"all jobs of a worker have failed for {_SILENT_SECONDS:g} s")
 
     def age(self) -> float:
-        """Return how old that job is now, had nobody answered it; 0 if there was none."""
+        """Return how old that job is now if nobody answered it; 0 without one."""
         return 0.0 if self.oldest is None else self.oldest + time.monotonic() - self.at
 
 

@@ -75,7 +75,10 @@ class Tally:
 
     @property
     def settled(self) -> int:
-        """Number of jobs but for those that failed, which come at once where there is no engine process."""
+        """Number of jobs but for those that failed.
+
+        Without an engine process jobs fail at once.
+        """
         return self.jobs - self.failed
 
     @property
