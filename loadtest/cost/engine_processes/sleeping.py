@@ -37,10 +37,10 @@ def choose(valid: AnyArray, numbers: AnyArray, length: int) -> Ints:
     A row of fewer than `length` is filled up with -1. So every request has a list of its own, which tells it from
     the others. All rows are chosen together: one by one they would take a millisecond from the thread that does HTTP.
     """
-    first = np.argsort(~valid, axis=1, kind="stable")[:, :length]
-    missing = ~np.take_along_axis(valid, first, axis=1)
+    first = np.argsort(np.logical_not(valid), axis=1, kind="stable")[:, :length]
+    missing = np.logical_not(np.take_along_axis(valid, first, axis=1))
     decide = np.take_along_axis(numbers.reshape(*valid.shape, -1)[:, :, 0], first, axis=1)
-    steps = np.argsort(np.where(missing, np.inf, -decide), axis=1, kind="stable")
+    steps = np.argsort(np.where(missing, np.inf, np.negative(decide)), axis=1, kind="stable")
     order = np.full((len(valid), length), -1, np.int64)
     order[:, : first.shape[1]] = np.where(
         np.take_along_axis(missing, steps, axis=1), -1, np.take_along_axis(first, steps, axis=1)

@@ -38,7 +38,7 @@ def test_a_list_is_of_the_first_valid_slots_in_the_order_of_their_numbers() -> N
         *([2, 4, 1], [5, -1, -1]),
         *([-1, -1, -1], [0, 1, 2]),
     ]
-    vectors = np.stack([row["price"], -row["price"]], axis=2)
+    vectors = np.stack([row["price"], np.negative(row["price"])], axis=2)
     assert choose(row["valid"], vectors, 3).tolist() == [[2, 4, 1]], "the first number of a slot decides"
     with pytest.raises(ValueError, match="takes none of price, priors, item_scores"):
         numbers_of({"valid": row["valid"]})
