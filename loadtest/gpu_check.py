@@ -2,7 +2,8 @@
 
 The engine is timed by `service.engine_bench`, the lists are proved by ``tests/cuda``, and the service is timed over
 HTTP here: first in one process and with workers that feed an engine process (*scaling*), then with requests of
-objects, of columns, and of items in a catalogue. Without CUDA it says so and claims nothing. A part that fails is named
+objects, of columns, and of items in a catalogue. The cost sheet (*sheet*) has the engine's lists/s by the model's width
+and the list's length. Without CUDA it says so and claims nothing. A part that fails is named
 and the others still run; the exit status is then 1. Where time is short, ``--only`` names the sections that are wanted,
 and what ``--time-limit`` leaves no time for is named and not begun. ``--provider cpu`` tries the command itself where
 there is no GPU. It is run in a checkout.
@@ -24,6 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from loadtest.cost import sheet
 from loadtest.cost.overhead import measure, summarise
 from loadtest.cost.scaling import Layout, time_layout
 from loadtest.requests.forms import FORMS, Form
@@ -42,8 +44,10 @@ SCALED: Final = "fp32"
 
 CLOSED: Final = ("requests in flight", "p50 ms", "p99 ms", "requests/s")
 ALONE: Final = ("one at a time", "total p50 ms", "infer p50 ms", "overhead p50 ms", "reloads s", "GPU MiB, and after")
-SECTIONS: Final = ("lists", "scaling", "engine", "service")
+SECTIONS: Final = ("lists", "scaling", "sheet", "engine", "service")
 """What there is to check, in this order."""
+
+_WITHOUT_FP16: Final = frozenset(("lists", "scaling", "sheet"))
 
 _NO_PROVIDER: Final = 3
 _LEAST_SECONDS: Final = 20.0
@@ -129,6 +133,7 @@ class GpuCheck:
         sections = {
             "lists": self._lists,
             "scaling": self._scaling,
+            "sheet": self._sheet,
             "engine": self._engines,
             "service": self._services,
         }
@@ -137,12 +142,16 @@ class GpuCheck:
                 sections[name]()
 
     def _make_bundles(self) -> None:
-        needs = {SCALED} if set(self._options.only) <= {"lists", "scaling"} else self._bundles.keys()
+        only = set(self._options.only)
+        wanted = set() if only == {"sheet"} else {SCALED} if only <= _WITHOUT_FP16 else self._bundles.keys()
         for precision, bundle in self._bundles.items():
-            if precision not in needs or (self._options.keep_bundles and (bundle / MANIFEST_FILE).is_file()):
-                continue
-            sizes = ("--precision", precision, "--dim", str(self._options.dim), "--requests", "25")
-            self._module(f"bundle {precision}", "export.bench.bundle", "--out", str(bundle.parents[1]), *sizes)
+            if precision in wanted:
+                sizes = ("--precision", precision, "--dim", str(self._options.dim), "--requests", "25")
+                self._make_bundle(f"bundle {precision}", bundle, *sizes)
+
+    def _make_bundle(self, part: str, bundle: Path, *sizes: str) -> None:
+        if not (self._options.keep_bundles and (bundle / MANIFEST_FILE).is_file()):
+            self._module(part, "export.bench.bundle", "--out", str(bundle.parents[1]), *sizes)
 
     def _lists(self) -> None:
         marker = "not cuda" if self._on_cpu else "cuda"
@@ -158,6 +167,21 @@ class GpuCheck:
         if "engine" not in self._options.only:
             part = f"engine: {SCALED}, {provider}, graphs {graphs}, batches {SMALL_BATCHES}"
             self._engine(part, self._bundles[SCALED], provider, graphs=graphs, batches=SMALL_BATCHES)
+
+    def _sheet(self) -> None:
+        """Time the engine with models of several sizes, and print one table of them.
+
+        Their bundles take minutes, so they are written here, where the sections before have ended.
+        """
+        (provider, graphs), found = self._ways[0], {}
+        for size in sheet.SIZES:
+            part = f"sheet: {size.name}, {provider}, graphs {graphs}"
+            bundle = size.root(self._options.out) / "bench" / "1"
+            self._make_bundle(f"bundle {size.name}", bundle, *size.options)
+            self._engine(part, bundle, provider, graphs=graphs, batches=sheet.BATCHES, seconds=sheet.SECONDS)
+            found[size] = self.figures.get(part, {})
+        if any(found.values()):
+            print(f"\n## cost sheet: {provider}, graphs {graphs}\n\n{sheet.sheet(found)}", flush=True)
 
     def _engines(self) -> None:
         for name, bundle in {**self._bundles, "demo": self._options.demo}.items():
@@ -192,9 +216,11 @@ class GpuCheck:
         print(f"\n## {part}\n", flush=True)
         return True
 
-    def _engine(self, part: str, bundle: Path, provider: str, *, graphs: bool, batches: str = "") -> None:
+    def _engine(
+        self, part: str, bundle: Path, provider: str, *, graphs: bool, batches: str = "", seconds: float = 0.0
+    ) -> None:
         where = ("--bundle", str(bundle), "--provider", provider, "--graphs" if graphs else "--no-graphs")
-        times = ("--seconds", str(self._options.seconds), "--batches", batches or self._options.batches)
+        times = ("--seconds", str(seconds or self._options.seconds), "--batches", batches or self._options.batches)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "engine.json"
             self._module(part, "service.engine_bench", *where, *times, "--json", str(file))
@@ -242,7 +268,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seconds", type=float, default=1.5, help="length of each measurement (1.5)")
     add("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections that are wanted (all)")
     add("--workers", type=int, nargs="+", default=[1, 4, 12], help="workers that feed an engine process (1 4 12)")
-    add("--in-flight", type=int, nargs="+", default=[16, 64, 128], help="requests in flight of scaling (16 64 128)")
+    add(
+        "--in-flight",
+        type=int,
+        nargs="+",
+        default=[16, 64, 128, 256],
+        help="requests in flight of scaling (16 64 128 256)",
+    )
     add("--time-limit", type=float, default=0.0, help="seconds after which no part is begun (0: none)")
     add("--keep-bundles", action="store_true", help="use the bundles that --out has already")
     add("--dim", type=int, default=128, help="width of the model with random weights (128)")

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from loadtest import gpu_check
+from loadtest.cost import sheet
 from loadtest.requests.forms import FORMS
 from loadtest.rig.openloop.build import why_unavailable
 from tests.loadtest.tables import squeezed
@@ -42,7 +43,9 @@ def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_with_the_cpu_in_its_place_every_part_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
+    sections = [name for name in gpu_check.SECTIONS if name != "sheet"]  # Its models are not small.
     short = ["--dim", "16", "--seconds", "0.3", "--batches", "1,8", "--out", str(tmp_path), "--json", str(file)]
+    short += ["--only", *sections]
     assert gpu_check.main(["--provider", "cpu", *short, "--workers", "2", "--in-flight", "3"]) == 0
     shown = squeezed(capfd.readouterr().out)
     assert shown.startswith("The CPU stands in for a GPU.\n")
@@ -78,7 +81,13 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
     assert failed.startswith(
         "failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu, graphs False, one"
     )
-    assert "12 workers, 1 engine process; engine: fp32, cpu" in failed
+    order = [
+        "12 workers, 1 engine process; bundle d = 64, L = 10; sheet: d = 64",
+        "sheet: d = 128, L = 50, cpu",
+        "engine: fp32",
+    ]
+    places = [failed.index(part) for part in order]
+    assert places == sorted(places)
     assert failed.endswith("service: fp16, cpu, graphs False, columns; service: fp16, cpu, graphs False, catalogue")
 
 
@@ -108,9 +117,38 @@ def test_the_layouts_of_processes_can_be_timed_alone(tmp_path: Path, capfd: pyte
     for layout in (alone, shared):
         assert [row["in_flight"] for row in layout["rows"]] == [2, 4]
         assert all(row["rate"] > 0 and sum(row["batches"].values()) > 0 for row in layout["rows"])
+        assert all(0 < row["busiest_share"] <= 1 for row in layout["rows"])
     assert [row["batch"] for row in engine["rows"]] == [2, 4, 8]
     assert not (tmp_path / "fp16").exists()
     assert "| 1 worker, 1 engine process | 4 |" in squeezed(capfd.readouterr().out)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra `train`")
+@pytest.mark.slow
+def test_the_cost_sheet_has_the_rates_of_every_size(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheet, "SIZES", (sheet.Size(8, 3), sheet.Size(16, 2)))
+    monkeypatch.setattr(sheet, "SECONDS", 0.05)
+    file = tmp_path / "figures.json"
+    assert gpu_check.main(["--provider", "cpu", "--only", "sheet", "--out", str(tmp_path), "--json", str(file)]) == 0
+    figures = json.loads(file.read_text("utf-8"))
+    parts = ["sheet: d = 8, L = 3, cpu, graphs False", "sheet: d = 16, L = 2, cpu, graphs False"]
+    assert list(figures["parts"]) == parts
+    assert [row["batch"] for row in figures["parts"][parts[0]]["rows"]] == [1, 8, 64]
+    shown = squeezed(capfd.readouterr().out)
+    assert "| d | L | lists/s at batch 1 | lists/s at batch 8 | lists/s at batch 64 |" in shown
+    assert re.search(r"^\| 8 \| 3 \|( \d+ \|){3}\n\| 16 \| 2 \|( \d+ \|){3}$", shown, re.MULTILINE)
+    assert not (tmp_path / "fp32").exists()
+
+
+def test_the_cost_sheet_has_the_sizes_that_cost_is_told_for() -> None:
+    sizes = {(size.dim, size.length) for size in sheet.SIZES}
+    assert sizes == {(64, 10), (128, 10), (256, 10), (128, 20), (128, 50)}
+    rows = [{"batch": 1, "rows_per_second": 12.4}, {"batch": 64, "rows_per_second": 99.6}]
+    shown = squeezed(sheet.sheet({sheet.Size(64, 10): {"rows": rows}, sheet.Size(128, 10): {}}))
+    assert "| 64 | 10 | 12 | – | 100 |" in shown
+    assert "| 128 | 10 | – | – | – |" in shown, "a part that failed has no figures"
 
 
 def test_what_there_is_no_time_for_is_named_and_not_begun(

@@ -78,7 +78,8 @@ class Expected:
         for payload in payloads:
             prepared = pipeline.prepare(decode(payload.body))
             row, length = prepared.row, pipeline.manifest.limits.list_length
-            steps = choose(row["valid"], numbers_of(row), length)[: prepared.top_n]
+            (chosen,) = choose(row["valid"][None], numbers_of(row)[None], length)
+            steps = chosen[chosen >= 0][: prepared.top_n]
             ids = [prepared.ids[place] for place in prepared.slots[steps].tolist()]
             self.lists.append((prepared.request.request_id, ids))
         if len({tuple(ids) for _, ids in self.lists}) < len(payloads):

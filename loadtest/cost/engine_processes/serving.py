@@ -11,26 +11,27 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import psutil
 
 from loadtest.cost.engine_processes.contents import Contents, Expected
 from loadtest.cost.engine_processes.launcher import SLEEP, SPOIL
-from loadtest.cost.scaling import Layout
+from loadtest.cost.scaling import Kind, Layout, processes, run_shared
 from loadtest.requests.payloads import Payload
 from loadtest.rig.batches import Batches
 from loadtest.rig.client import post_message
 from loadtest.rig.openloop.client import Load, run_load
-from loadtest.rig.openloop.window import Window
+from loadtest.rig.openloop.window import full_list
 from loadtest.rig.server import UNHURRIED, Server, running_server
 from loadtest.rig.statistics import Latency
 from models.contract.manifest import MANIFEST_FILE, RULED_FILE, RULED_GOLDEN_FILE, Manifest
 from models.files import write_json
 
-Kind = Literal["engine", "worker"]
 _LAUNCHER: Final = "loadtest.cost.engine_processes.launcher"
-_WARM_UP: Final = 0.3
+_WARM_UP: Final = 0.5
+_MOST_SECONDS: Final = 10.0
+"""Of an answer, as the budget of `UNHURRIED`: so long stragglers are waited for, since a late one is not lost."""
 
 
 def copy_without_rules(bundle: Path, root: Path) -> Path:
@@ -71,32 +72,29 @@ class Subjects:
     def load(self, server: Server, seconds: float) -> Round:
         """Load a service in a closed loop, check every answer, and count the batches.
 
-        Raises `ValueError` if nothing was answered.
+        Raises `ValueError` if nothing got a full list.
         """
         before = Batches.read(server.url)
-        shares = list[float]()
-        halfway = threading.Timer(_WARM_UP + seconds / 2, lambda: shares.append(busiest_share(server)))
-        halfway.start()
-        window = self._window(server, seconds, _WARM_UP)
-        halfway.join()
-        batches, times = Batches.read(server.url) - before, window.answered_ms()
-        rate = len(times) / window.seconds
-        return Round(self.expected.check(window), rate, Latency.of(times), batches, shares[0])
+        window, share = run_shared(server, self._messages(), self._load(seconds), warm_up=_WARM_UP)
+        batches, found = Batches.read(server.url) - before, self.expected.check(window)
+        times = Latency.of(window.where(full_list(window.records)).answered_ms())
+        return Round(found, found.full / window.seconds, times, batches, share)
 
     def load_under_kills(self, server: Server, seconds: float) -> tuple[Contents, list[float]]:
         """Do the same without times; return also when requests were left without an answer (`time.monotonic`)."""
-        window = self._window(server, seconds, 0.0)
+        window = run_load(server.port, self._messages(), self._load(seconds))
         return self.expected.check(window), [int(ns) / 1e9 for ns in window.records["done"][~window.answered]]
 
-    def _window(self, server: Server, seconds: float, warm_up: float) -> Window:
-        messages = [post_message(payload.body) for payload in self.payloads]
-        load = Load(seconds=seconds, connections=self.in_flight, keep_bodies=True)
-        return run_load(server.port, messages, load, warm_up=warm_up)
+    def _messages(self) -> list[bytes]:
+        return [post_message(payload.body) for payload in self.payloads]
+
+    def _load(self, seconds: float) -> Load:
+        return Load(seconds=seconds, connections=self.in_flight, drain=_MOST_SECONDS, keep_bodies=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One window: its answers, their rate and times, the batches, and the `busiest_share`."""
+    """One window: answers, rate and times of full lists, batches, and the busiest worker's share."""
 
     contents: Contents
     rate: float
@@ -105,31 +103,9 @@ class Round:
     busiest: float
 
 
-def processes(server: Server, kind: Kind) -> list[psutil.Process]:
-    """Return the supervisor's children of a kind."""
-    found = []
-    for child in psutil.Process(server.pid).children():
-        with contextlib.suppress(psutil.Error):
-            if f"service.workers.{kind}" in child.cmdline():
-                found.append(child)
-    return sorted(found, key=lambda child: child.pid)
-
-
-def busiest_share(server: Server) -> float:
-    """Return the share of all connections that the worker with the most of them has.
-
-    Which worker accepts a connection is chance, and it keeps it: a layout is no faster than its busiest worker.
-    """
-    counts = []
-    for worker in processes(server, "worker") or [psutil.Process(server.pid)]:
-        open_ones = (connection.status for connection in worker.net_connections("tcp"))
-        counts.append(sum(status == psutil.CONN_ESTABLISHED for status in open_ones))
-    return max(counts) / max(sum(counts), 1)
-
-
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One process that was killed, on `time.monotonic`'s clock."""
+    """One process that was killed, just after `at` on `time.monotonic`'s clock."""
 
     kind: Kind
     at: float
@@ -170,5 +146,6 @@ class Killer:
             if not (found := processes(self.server, kind)):
                 continue  # Its replacement is still to come.
             with contextlib.suppress(psutil.NoSuchProcess):
+                at = time.monotonic()  # Before: this thread may come back long after the process has gone.
                 self._random.choice(found).kill()
-                self.kills.append(Kill(kind, time.monotonic()))
+                self.kills.append(Kill(kind, at))

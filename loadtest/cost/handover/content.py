@@ -70,11 +70,12 @@ class EchoEngine:
 class Rows:
     """Make the rows of one asker, and check their answers.
 
-    The arrays are those of the bundle's graph, with embeddings of `width`, filled at random.
+    The arrays are those of the bundle's graph, with embeddings of `width`, filled at random. Each asker draws its own,
+    so that values which went to another asker differ from those due there.
     """
 
-    def __init__(self, manifest: Manifest, asker: int, *, width: int, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
+    def __init__(self, manifest: Manifest, asker: int, *, width: int) -> None:
+        rng = np.random.default_rng(asker)
         self._asker = asker
         self._rows = [{t.name: _made_up(t, width, rng) for t in manifest.inputs} for _ in range(_ROWS)]
         names = sorted(self._rows[0])

@@ -1,7 +1,9 @@
 """Run one engine process and its workers, and kill one now and then.
 
 A killed process is replaced as the supervisor does it: the engine process at the same path, a worker as a new one. What
-a worker has not told when it is killed counts as never sent, and is sent again by the next.
+a worker has not told when it is killed counts as never sent, and is sent again by the next; but its oldest open job is
+lost if that was older than any may be. Jobs that failed are sent again too where processes are killed, or what is asked
+for would be used up while no engine process is there.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import itertools
 import json
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Final, Literal
@@ -22,10 +25,14 @@ from typing import Any, Final, Literal
 import psutil
 
 from loadtest.cost.handover.tally import Tally
-from loadtest.cost.handover.worker_child import LOST_SECONDS, Order
+from loadtest.cost.handover.worker_child import Order
 from loadtest.rig.server import START_TIMEOUT, ServerError
 
 Kind = Literal["engine", "worker"]
+LOST_SECONDS: Final = 20.0
+LOST_UNDER_KILLS: Final = 5.0
+"""A job is lost that has got nothing after so long: less than the time between kills, or it would not be seen."""
+
 _SILENT_SECONDS: Final = LOST_SECONDS + START_TIMEOUT
 _MOST_STARTS: Final = 5
 _LINE_BYTES: Final = 1 << 20
@@ -102,6 +109,35 @@ class Plan:
     spoil: int = 0
     may_end: bool = False
 
+    @property
+    def lost_seconds(self) -> float:
+        """Return the age from which a job without an answer or an error is lost."""
+        return LOST_UNDER_KILLS if self.may_end else LOST_SECONDS
+
+
+@dataclass
+class Heard:
+    """Keep what one worker told last: the age of its `oldest` open job, and when.
+
+    Times are on `time.monotonic`'s clock.
+    """
+
+    oldest: float | None = None
+    at: float = field(default_factory=time.monotonic)
+    settled_at: float = field(default_factory=time.monotonic)
+
+    def note(self, oldest: float | None, *, settled: bool) -> None:
+        """Note a report. Raises `ServerError` if jobs have done nothing but fail for long."""
+        self.oldest, self.at = oldest, time.monotonic()
+        if settled:
+            self.settled_at = self.at
+        if self.at - self.settled_at > _SILENT_SECONDS:
+            raise ServerError(f"all jobs of a worker have failed for {_SILENT_SECONDS:g} s")
+
+    def age(self) -> float:
+        """Return how old that job is now if nobody answered it; 0 without one."""
+        return 0.0 if self.oldest is None else self.oldest + time.monotonic() - self.at
+
 
 class Crowd:
     """Keep all processes of a plan running while the context lasts."""
@@ -152,21 +188,25 @@ class Crowd:
 
     async def _send(self, slot: int, order: Order, tallies: Sequence[Tally]) -> None:
         """Let the worker in this place, and whoever follows it there, carry out an order."""
-        left = order.jobs
+        left, heard = order.jobs, Heard()
         while left > 0:
+            worker = self._workers[slot]
             try:
-                self._workers[slot].tell(Order(order.way, order.in_flight, left))
-                last = False
+                heard.oldest, last = None, False
+                worker.tell(Order(order.way, order.in_flight, left))
                 while not last:
-                    report = await self._workers[slot].line()
+                    report = await worker.line()
                     last, tally = report["last"], Tally.from_json(report["tally"])
-                    left -= tally.jobs
-                    for one in tallies:
-                        one.merge(tally)
+                    left -= tally.settled if self._plan.may_end else tally.jobs
+                    heard.note(report["oldest"], settled=tally.settled > 0)
+                    _add(tally, tallies)
             except (Ended, ConnectionError):
                 if not self._plan.may_end:
                     raise ServerError("a worker has ended though nobody killed it") from None
-                await self._workers[slot].end()
+                if heard.age() > self._plan.lost_seconds:
+                    left -= 1
+                    _add(Tally(lost=1), tallies)
+                await worker.end()
                 self._workers[slot] = await self._start("worker")
 
     async def kill_on(self, rng: random.Random, mean_seconds: float) -> None:
@@ -189,8 +229,15 @@ class Crowd:
             with contextlib.suppress(Ended):
                 if kind == "engine":
                     return await Child.start(kind, plan.path, plan.spoil)
-                return await Child.start(kind, plan.path, plan.bundle, next(self._askers), plan.width)
+                return await Child.start(
+                    kind, plan.path, plan.bundle, next(self._askers), plan.width, plan.lost_seconds
+                )
         raise ServerError(f"a {kind} has ended before it was ready")
 
     def _children(self) -> list[Child]:
         return [*([self._engine] if self._engine else []), *self._workers]
+
+
+def _add(tally: Tally, tallies: Sequence[Tally]) -> None:
+    for one in tallies:
+        one.merge(tally)

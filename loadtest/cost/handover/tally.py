@@ -74,6 +74,14 @@ class Tally:
         return self.answered + self.failed + self.bad
 
     @property
+    def settled(self) -> int:
+        """Number of jobs but for those that failed.
+
+        Without an engine process jobs fail at once.
+        """
+        return self.jobs - self.failed
+
+    @property
     def bad(self) -> int:
         """Number of jobs that ended as none may."""
         return self.swapped + self.wrong + self.lost

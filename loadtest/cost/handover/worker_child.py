@@ -1,6 +1,7 @@
 """Be a worker that sends jobs to the engine process or to its own thread.
 
-Started by `crowd.py` only. Each line of standard input is an `Order`; it prints reports of what came of it.
+Started by `crowd.py` only. Each line of standard input is an `Order`; it prints reports of what came of it. A
+report tells the age of its oldest open job too, since whoever kills a worker would not hear of that job otherwise.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ from service.transport.sockets import loop_factory
 Way = Literal["link", "thread"]
 """To the engine process, or to a thread of this process."""
 
-LOST_SECONDS: Final = 20.0
-"""A job that has got neither an answer nor an error after so long is lost."""
-
 _REPORT_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 0.05
 """Pause after an error, since without an engine process they come at once."""
@@ -51,11 +49,15 @@ class Order:
 
 
 class Sender:
-    """Send jobs by both ways and check their answers. Used from the event loop only."""
+    """Send jobs by both ways and check their answers. Used from the event loop only.
 
-    def __init__(self, rows: Rows, ways: dict[Way, tuple[JobQueue, Engine]]) -> None:
+    A job that has got neither an answer nor an error after `lost_seconds` is lost.
+    """
+
+    def __init__(self, rows: Rows, ways: dict[Way, tuple[JobQueue, Engine]], lost_seconds: float) -> None:
         self._rows = rows
         self._ways = ways
+        self._lost_seconds = lost_seconds
         self._number = 0
         self._left = 0
         self._open: set[Job] = set()
@@ -96,12 +98,14 @@ class Sender:
                 else:
                     setattr(self._tally, problem, getattr(self._tally, problem) + 1)
             self._open.discard(job)
+            if self._tally.bad:  # At once: a worker that is killed tells nothing more.
+                self._report()
 
     async def _report_on(self) -> None:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._report()
-            late = perf_counter() - LOST_SECONDS
+            late = perf_counter() - self._lost_seconds
             for job in self._open:
                 if job.submitted < late and not job.future.done():
                     job.future.set_exception(_Lost())
@@ -109,7 +113,8 @@ class Sender:
     def _report(self, *, last: bool = False) -> None:
         """Print what is new since the last time."""
         tally, self._tally = self._tally, Tally()
-        print(json.dumps({"last": last, "tally": tally.to_json()}), flush=True)
+        oldest = max((perf_counter() - job.submitted for job in self._open), default=None)
+        print(json.dumps({"last": last, "tally": tally.to_json(), "oldest": oldest}), flush=True)
 
 
 async def _connected(link: EngineLink, path: Path) -> RemoteEngine:
@@ -123,12 +128,12 @@ async def _connected(link: EngineLink, path: Path) -> RemoteEngine:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def work(path: Path, bundle: Path, asker: int, width: int) -> None:
+async def work(path: Path, bundle: Path, asker: int, width: int, lost_seconds: float) -> None:
     """Carry out orders until standard input ends; print a line once it can."""
     link, thread = EngineLink(), InferenceThread()
     remote = await _connected(link, path)
     rows = Rows(Manifest.read(bundle), asker, width=width)
-    sender = Sender(rows, {"link": (link, remote), "thread": (thread, EchoEngine())})
+    sender = Sender(rows, {"link": (link, remote), "thread": (thread, EchoEngine())}, lost_seconds)
     spare_what_is_loaded()
     print(json.dumps({"row_bytes": rows.row_bytes}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
@@ -137,10 +142,10 @@ async def work(path: Path, bundle: Path, asker: int, width: int) -> None:
 
 def main() -> None:
     """Work, and end without waiting for anybody."""
-    path, bundle, asker, width = sys.argv[1:]
+    path, bundle, asker, width, lost_seconds = sys.argv[1:]
     logging.getLogger("service").setLevel(logging.ERROR)  # Whoever kills engine processes knows that they have gone.
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(BrokenPipeError):
-        runner.run(work(Path(path), Path(bundle), int(asker), int(width)))
+        runner.run(work(Path(path), Path(bundle), int(asker), int(width), float(lost_seconds)))
     os._exit(0)
 
 

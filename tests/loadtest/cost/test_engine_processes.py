@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.cost.engine_processes.__main__ import kill_faults, main
+from loadtest.cost.engine_processes.__main__ import faults_of, kill_faults, main
 from loadtest.cost.engine_processes.contents import Contents, Expected
 from loadtest.cost.engine_processes.serving import Kill
 from loadtest.cost.engine_processes.sleeping import SleepingEngine, choose, numbers_of
@@ -31,8 +31,15 @@ def batch(*prices: list[float]) -> Arrays:
 
 def test_a_list_is_of_the_first_valid_slots_in_the_order_of_their_numbers() -> None:
     row = batch([0, 3, 5, 0, 4, 9])
-    assert choose(row["valid"][0], numbers_of(row)[0], 3).tolist() == [2, 4, 1]
-    assert choose(row["valid"][0], numbers_of(row)[0], 9).tolist() == [5, 2, 4, 1]
+    assert choose(row["valid"], numbers_of(row), 3).tolist() == [[2, 4, 1]]
+    assert choose(row["valid"], numbers_of(row), 9).tolist() == [[5, 2, 4, 1, *[-1] * 5]]
+    several = batch([0, 3, 5, 0, 4, 9], [0, 0, 0, 0, 0, 7], [0] * 6, [1, 1, 1, 1, 1, 1])
+    assert choose(several["valid"], numbers_of(several), 3).tolist() == [
+        *([2, 4, 1], [5, -1, -1]),
+        *([-1, -1, -1], [0, 1, 2]),
+    ]
+    vectors = np.stack([row["price"], np.negative(row["price"])], axis=2)
+    assert choose(row["valid"], vectors, 3).tolist() == [[2, 4, 1]], "the first number of a slot decides"
     with pytest.raises(ValueError, match="takes none of price, priors, item_scores"):
         numbers_of({"valid": row["valid"]})
 
@@ -112,18 +119,34 @@ KILLS = [Kill("engine", 10.0), Kill("worker", 20.0)]
 @pytest.mark.parametrize(
     ("found", "broken", "faults"),
     [
-        (Contents(full=9, cut=2, degraded=Counter({"model-error/formula": 9})), [20.1, 20.2], []),
-        (Contents(swapped=1), [], ["1 swapped"]),
-        (Contents(statuses=Counter({200: 5, 503: 2})), [], ["2 answers of status 503"]),
-        (Contents(faults=Counter({"no answer: timeout": 1})), [20.1], ["1 × no answer: timeout"]),
-        (Contents(cut=1), [10.1], ["1 connections ended though their worker was not killed"]),
-        (Contents(cut=5), [20.1] * 5, ["5 connections ended, more than 1 workers held"]),
+        (Contents(20, full=9, cut=2, degraded=Counter({"model-error/formula": 9})), [20.1, 20.2], []),
+        (Contents(1, swapped=1), [], ["1 swapped"]),
+        (
+            Contents(7, full=5, statuses=Counter({200: 5, 503: 2})),
+            [],
+            ["2 answers of status 503", "2 of 7 requests ended otherwise"],
+        ),
+        (
+            Contents(1, faults=Counter({"no answer: timeout": 1})),
+            [20.1],
+            ["1 × no answer: timeout", "1 of 1 requests ended otherwise"],
+        ),
+        (Contents(3, full=2, statuses=Counter({200: 2, 429: 1})), [], ["1 of 3 requests ended otherwise"]),
+        (Contents(1, cut=1), [19.9], ["1 connections ended though their worker was not killed"]),
+        (Contents(1, cut=1), [10.1], ["1 connections ended though their worker was not killed"]),
+        (Contents(5, cut=5), [20.1] * 5, ["5 connections ended, more than 1 workers held"]),
     ],
 )
 def test_under_kills_only_connections_of_killed_workers_may_end(
     found: Contents, broken: list[float], faults: list[str]
 ) -> None:
     assert kill_faults(found, KILLS, broken, in_flight=4) == faults
+
+
+def test_without_kills_every_status_but_200_is_a_fault() -> None:
+    found = Contents(6, full=3, statuses=Counter({200: 3, 429: 1, 503: 2}))
+    assert faults_of(found) == ["1 answers of status 429", "2 answers of status 503"]
+    assert faults_of(Contents(3, full=3, statuses=Counter({200: 3}))) == []
 
 
 @needs_client

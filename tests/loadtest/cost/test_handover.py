@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from loadtest.cost.handover.__main__ import main
 from loadtest.cost.handover.content import EchoEngine, Rows
+from loadtest.cost.handover.crowd import Child, Crowd, Ended, Plan
 from loadtest.cost.handover.tally import Histogram, Tally
 from loadtest.cost.handover.worker_child import Order, Sender
 from models.contract.arrays import Arrays
@@ -54,6 +56,12 @@ def test_one_changed_number_is_wrong(rows: Rows) -> None:
         assert rows.problem(3, {key: array for key, array in answer.items() if key != name}) == "wrong", name
 
 
+def test_values_of_another_asker_are_wrong(rows: Rows) -> None:
+    other = Rows(Manifest.read(DEMO_BUNDLE), 8, width=50)
+    (own,), (foreign,) = answers(EchoEngine(), [rows.make(3)]), answers(EchoEngine(), [other.make(3)])
+    assert rows.problem(3, {**own, "score": foreign["score"]}) == "wrong"
+
+
 def test_times_are_kept_to_two_percent_in_the_same_memory() -> None:
     drawn = np.random.default_rng(0).lognormal(-8, 1.5, 5000)
     whole, half = Histogram(), Histogram()
@@ -74,7 +82,7 @@ def test_tallies_add_up() -> None:
     whole = Tally(answered=5, failed=1)
     whole.merge(Tally.from_json(Tally(answered=1, failed=2, swapped=3, wrong=4, lost=5).to_json()))
     assert whole.counts() == {"answered": 6, "failed": 3, "swapped": 3, "wrong": 4, "lost": 5}
-    assert (whole.jobs, whole.bad) == (21, 12)
+    assert (whole.jobs, whole.settled, whole.bad) == (21, 18, 12)
 
 
 class Failing(EchoEngine):
@@ -107,11 +115,9 @@ def test_jobs_are_counted_by_how_they_end(
     engine: EchoEngine,
     expected: dict[str, int],
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("loadtest.cost.handover.worker_child.LOST_SECONDS", 0.5)
     thread = queue()
-    asyncio.run(Sender(rows, {"thread": (thread, engine)}).carry_out(Order("thread", 3, 9)))
+    asyncio.run(Sender(rows, {"thread": (thread, engine)}, 0.5).carry_out(Order("thread", 3, 9)))
     thread.close()
     whole, lines = Tally(), capsys.readouterr().out.splitlines()
     for line in lines:
@@ -151,9 +157,72 @@ def test_kills_of_either_side_lose_and_swap_none(tmp_path: Path, capsys: pytest.
     figures = json.loads(file.read_text("utf-8"))
     (row,) = figures["rows"]
     assert (row["lost"], row["swapped"], row["wrong"]) == (0, 0, 0)
-    assert row["answered"] + row["failed"] >= 2000
+    assert row["answered"] >= 2000, "jobs that failed do not count"
     assert min(figures["kills"]["engine"], figures["kills"]["worker"]) >= 1
     assert "killed with SIGKILL: " in capsys.readouterr().out
+
+
+class Told(Child):
+    """A worker that tells what it is to tell, and then ends."""
+
+    def __init__(self, *reports: dict[str, Any]) -> None:
+        self._reports = list(reports)
+        self.orders: list[Order] = []
+
+    def tell(self, order: Order) -> None:
+        self.orders.append(order)
+
+    async def line(self) -> dict[str, Any]:
+        if not self._reports:
+            raise Ended
+        return self._reports.pop(0)
+
+    async def end(self) -> None:
+        pass
+
+
+def report(tally: Tally, oldest: float | None, *, last: bool = False) -> dict[str, Any]:
+    return {"last": last, "tally": tally.to_json(), "oldest": oldest}
+
+
+def crowd_of(monkeypatch: pytest.MonkeyPatch, workers: list[Told]) -> Crowd:
+    """A crowd with one place, which these workers have one after the other."""
+    crowd, left = Crowd(Plan(Path("none"), Path("none"), links=1, width=1, may_end=True)), iter(workers)
+
+    async def start(_: str) -> Told:
+        return next(left)
+
+    monkeypatch.setattr(crowd, "_start", start)
+    crowd._workers.append(next(left))
+    return crowd
+
+
+@pytest.mark.parametrize(("oldest", "lost"), [(1e3, 1), (0.0, 0), (None, 0)])
+def test_an_old_job_of_a_killed_worker_is_lost(
+    oldest: float | None, lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, after = Told(report(Tally(answered=2), oldest)), Told(report(Tally(answered=3 - lost), None, last=True))
+    crowd = crowd_of(monkeypatch, [killed, after])
+    tally = asyncio.run(crowd.send(Order("link", 4, 5), Tally()))
+    assert (tally.answered, tally.lost) == (5 - lost, lost)
+
+
+def test_under_kills_jobs_that_failed_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = [report(Tally(answered=2, failed=3), 0.1, last=True), report(Tally(answered=3), None, last=True)]
+    worker = Told(*reports)
+    tally = asyncio.run(crowd_of(monkeypatch, [worker]).send(Order("link", 4, 5), Tally()))
+    assert [order.jobs for order in worker.orders] == [5, 3]
+    assert (tally.answered, tally.failed) == (5, 3)
+
+
+def test_a_fault_is_reported_before_the_next_job(rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    thread = InferenceThread()
+    sender = Sender(rows, {"thread": (thread, EchoEngine(spoil=2))}, 60)
+    asyncio.run(sender.carry_out(Order("thread", 1, 4)))
+    thread.close()
+    reports = [Tally.from_json(json.loads(line)["tally"]).counts() for line in capsys.readouterr().out.splitlines()]
+    told = [found for found in reports if found["swapped"]]
+    assert [found["swapped"] for found in told] == [1, 1], "the second and the fourth, each in a report of its own"
 
 
 @pytest.mark.parametrize("wrong", [["--count", "0"], ["--links", "0"], ["--in-flight", "0"], ["--every", "0"]])
