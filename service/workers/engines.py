@@ -153,6 +153,8 @@ class Engines:
 
         If a later one serves already, which has the same models and more, this one ends.
         """
+        if generation not in self._staged:  # All have been ended meanwhile.
+            return
         self._staged.remove(generation)
         if self._stopping or (self._used is not None and self._used.number > generation.number):
             self._end(generation)
@@ -167,8 +169,9 @@ class Engines:
 
     def drop(self, generation: Generation) -> None:
         """End a staged generation that is not to serve."""
-        self._staged.remove(generation)
-        self._end(generation)
+        if generation in self._staged:  # Else all have been ended meanwhile.
+            self._staged.remove(generation)
+            self._end(generation)
 
     def stopping(self) -> None:
         """Note that processes end from now on, as their workers leave."""
