@@ -74,7 +74,7 @@ def supervise(arguments: list[str]) -> int:
 
     def make_impatient(self: Fleet, *given: Any, **named: Any) -> None:
         make(self, *given, **named)
-        self._load_seconds = PREPARE_SECONDS
+        self._models._seconds = PREPARE_SECONDS
 
     Fleet.__init__ = make_impatient  # type: ignore[method-assign]
     launcher = FILE.with_name("python")
