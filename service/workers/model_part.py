@@ -72,7 +72,7 @@ class ModelPart:
         return staged
 
     async def _ask(self, staged: StagedModel) -> Sequence[messages.Prepared]:
-        """Let all workers prepare a version, unless an engine process that is to run it ends."""
+        """Let all workers prepare a version, while its engine processes live."""
         asked = ask_all(staged.workers, lambda worker: _prepare(staged, worker), messages.Prepared, self._seconds)
         if self._engines is None or staged.generation is None:
             return await asked

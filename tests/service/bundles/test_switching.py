@@ -279,7 +279,7 @@ async def test_one_that_hangs_in_this_process_is_given_up_and_later_ones_are_loa
 
     with monkeypatch.context() as patch:
         if stage == "load":
-            patch.setattr(shop.loader, "load", lambda _: may_end.wait(60))
+            patch.setattr(LocalOpener, "_load", lambda *_: may_end.wait(60))
         else:
             patch.setattr(shop.loader, "_warm", hang)
         with pytest.raises(Problem, match=r"took longer than 0\.1 s \(LISTWRIGHT_LOAD_TIMEOUT_SECONDS\)"):
