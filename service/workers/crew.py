@@ -18,7 +18,7 @@ from service.workers.fleet import Fleet
 from service.workers.gathering import Gatherer, SupervisorMetrics
 from service.workers.handle import ProcessGone, WorkerProcess
 from service.workers.messages import Done, Drain, TakeKeys
-from service.workers.restarts import Restarts
+from service.workers.restarts import Restarts, tell_of_fault
 
 _log = logging.getLogger(__name__)
 _REFUSED_SECONDS: Final = 10.0
@@ -57,7 +57,7 @@ class Crew:
             await self._fleet.add(await self._start(slot))
         self._keepers = [asyncio.create_task(self._keep(slot)) for slot in self._workers]
         for keeper in self._keepers:
-            keeper.add_done_callback(self._check)
+            tell_of_fault(keeper, "a worker", self.fail)
 
     async def stop(self) -> None:
         """Tell all to finish their requests; `ended` waits for that."""
@@ -120,12 +120,6 @@ class Crew:
             if await self._stops_within(delay):
                 return
             joined = await self._replace(slot)
-
-    def _check(self, keeper: asyncio.Task[None]) -> None:
-        """Stop the service if a keeper has failed, since its place would stay empty."""
-        if not keeper.cancelled() and (error := keeper.exception()) is not None:
-            _log.error("a fault in keeping a worker running", exc_info=error)
-            self.fail("a worker cannot be replaced")
 
     async def _see_off(self, worker: WorkerProcess) -> None:
         """Wait for the end of a worker, and take it from the lists."""

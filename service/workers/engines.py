@@ -19,7 +19,7 @@ from service.bundles.model import BundleError, Interrupted
 from service.settings import Settings
 from service.workers import messages
 from service.workers.handle import ANSWER_SECONDS, End, EngineProcess, ProcessGone, ProcessLate
-from service.workers.restarts import Restarts
+from service.workers.restarts import Restarts, tell_of_fault
 
 _log = logging.getLogger(__name__)
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
@@ -165,7 +165,7 @@ class Engines:
         self._used = generation
         self._keepers = [asyncio.create_task(self._keep(generation, place)) for place in self._places]
         for keeper in self._keepers:
-            keeper.add_done_callback(self._check)
+            tell_of_fault(keeper, "an engine process", self._give_up)
 
     def drop(self, generation: Generation) -> None:
         """End a staged generation that is not to serve."""
@@ -259,12 +259,6 @@ class Engines:
             _log.error("an engine process cannot be replaced: %s", error)
             return False
         return True
-
-    def _check(self, keeper: asyncio.Task[None]) -> None:
-        """Stop the service if a keeper has failed, since its place would stay empty."""
-        if not keeper.cancelled() and (error := keeper.exception()) is not None:
-            _log.error("a fault in keeping an engine process running", exc_info=error)
-            self._give_up("an engine process cannot be replaced")
 
     def _stop_keeping(self) -> None:
         for keeper in self._keepers:

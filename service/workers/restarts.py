@@ -1,11 +1,15 @@
-"""Say how long to wait before a process that ended is replaced."""
+"""Say how soon a process that ended is replaced, or that none can be."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+_log = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
 _MOST_DOUBLINGS: Final = 10
@@ -30,3 +34,17 @@ class Restarts:
         self._times.append(now)
         doublings = min(len(self._times) - 1, _MOST_DOUBLINGS)
         return min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0**doublings)
+
+
+def tell_of_fault(keeper: asyncio.Task[None], kept: str, give_up: Callable[[str], None]) -> None:
+    """Give up the service if what keeps `kept` running fails.
+
+    Its place would stay empty.
+    """
+
+    def check(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            _log.error("a fault in keeping %s running", kept, exc_info=error)
+            give_up(f"{kept} cannot be replaced")
+
+    keeper.add_done_callback(check)
