@@ -16,7 +16,7 @@ from typing import Final, cast
 from msgspec import MsgspecError
 
 from service.engines.frames import FrameReader, frame
-from service.engines.packing import pack, unpack
+from service.engines.packing import PackedRow, pack, pack_batch, stack_packed
 from service.engines.private import check_peer
 from service.engines.wire import (
     PROTOCOL,
@@ -32,7 +32,8 @@ from service.engines.wire import (
     Welcome,
     decode_worker,
 )
-from service.inference.engine import Answer, Engine, EngineError, Job
+from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job, RequestArrays
+from service.inference.runs import FinishedRun
 from service.inference.thread import InferenceThread
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,6 @@ class Caller(asyncio.Protocol):
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._waited: dict[int, _Outcome] = {}
-        self._results: list[Done | Failed] = []
         self._seen = -1
         self._greeted = False
 
@@ -102,16 +102,15 @@ class Caller(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._listener.callers.discard(self)
-        for outcome in self._waited.values():
+        for outcome in list(self._waited.values()):
             outcome.give_up()
-        self._waited.clear()
 
     def _take(self, message: Hello | Run | Cancel) -> None:
         match message:
             case Run() if self._greeted:
                 self._run(message)
             case Cancel(number) if self._greeted:
-                if (outcome := self._waited.pop(number, None)) is not None:
+                if (outcome := self._waited.get(number)) is not None:
                     outcome.give_up()
             case Hello(protocol) if not self._greeted:
                 self._welcome(protocol)
@@ -141,25 +140,18 @@ class Caller(asyncio.Protocol):
             raise ValueError(f"job {message.id} comes after job {self._seen}")
         engine = self._listener.engines[message.model].engine
         outcome = _Outcome(self, message.id, engine, message.background, message.deadline)
-        row, loop = unpack(message.row), asyncio.get_running_loop()
+        row, loop = PackedRow(message.row), asyncio.get_running_loop()
         self._seen, self._waited[message.id] = message.id, outcome
         self._thread.in_background += message.background
         self._thread.submit(Job(engine, row, outcome, loop, message.deadline, message.background))
 
-    def leave(self, background: bool) -> None:
+    def leave(self, number: int, background: bool) -> None:
         """Note that a job has ended, in whatever way."""
+        self._waited.pop(number, None)
         self._thread.in_background -= background
 
-    def tell(self, result: Done | Failed, engine: Engine) -> None:
-        """Note a result; those of one turn of the event loop are sent together."""
-        self._waited.pop(result.id, None)
-        self._results.append(result)
-        if len(self._results) == 1:
-            asyncio.get_running_loop().call_soon(self._flush, engine)
-
-    def _flush(self, engine: Engine) -> None:
-        """Send what has been done, with the backlog."""
-        results, self._results = self._results, []
+    def tell(self, results: list[Done | Failed], engine: Engine) -> None:
+        """Send what has been done with jobs for this engine, with the backlog."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -180,12 +172,12 @@ class _Outcome:
     It costs less than a future, which takes a turn of the event loop for itself.
     """
 
-    __slots__ = ("_background", "_caller", "_deadline", "_done", "_engine", "_number")
+    __slots__ = ("_background", "_deadline", "_done", "caller", "engine", "number")
 
     def __init__(self, caller: Caller, number: int, engine: Engine, background: bool, deadline: float) -> None:
-        self._caller = caller
-        self._number = number
-        self._engine = engine
+        self.caller = caller
+        self.number = number
+        self.engine = engine
         self._background = background
         self._deadline = deadline
         self._done = False
@@ -198,19 +190,49 @@ class _Outcome:
         """Drop the job: nobody waits for it."""
         if not self._done:
             self._done = True
-            self._caller.leave(self._background)
+            self.caller.leave(self.number, self._background)
 
     def set_result(self, result: Answer, /) -> None:
-        try:
-            packed = pack(result.outputs)
-        except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
-            self.set_exception(EngineError(f"what the engine gave cannot be sent: {fault}"))
-            return
-        self._tell(Done(self._number, result.started, result.infer_seconds, result.batch_size, packed))
+        packed = pack(result.outputs)
+        self._tell(Done(self.number, result.started, result.infer_seconds, result.batch_size, packed))
 
     def set_exception(self, exception: Exception, /) -> None:
-        self._tell(Failed(self._number, str(exception)))
+        self._tell(Failed(self.number, str(exception)))
 
     def _tell(self, result: Done | Failed) -> None:
         self.give_up()
-        self._caller.tell(result, self._engine)
+        self.caller.tell([result], self.engine)
+
+
+class PackedForm:
+    """Hold requests and answers as the bytes of messages.
+
+    All jobs must be those of workers. The answers of a batch to one worker are sent together.
+    """
+
+    def stack(self, rows: Sequence[RequestArrays]) -> BatchArrays:
+        """Stack the bytes of all rows."""
+        return stack_packed(rows)
+
+    def deliver(self, run: FinishedRun) -> None:
+        """Send every worker the answers to its jobs."""
+        told: dict[Caller, list[Done | Failed]] = {}
+        for job, result in zip(run.jobs, _results(run), strict=True):
+            outcome = cast("_Outcome", job.future)
+            if not outcome.done():
+                outcome.give_up()
+                told.setdefault(outcome.caller, []).append(result)
+        for caller, results in told.items():
+            caller.tell(results, run.jobs[0].engine)
+
+
+def _results(run: FinishedRun) -> list[Done | Failed]:
+    """Return what each job of a run is told."""
+    numbers, size = [cast("_Outcome", job.future).number for job in run.jobs], len(run.jobs)
+    if isinstance(run.outcome, EngineError):
+        return [Failed(number, str(run.outcome)) for number in numbers]
+    try:
+        rows = pack_batch(run.outcome, size)
+    except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
+        return [Failed(number, f"what the engine gave cannot be sent: {fault}") for number in numbers]
+    return [Done(number, run.started, run.seconds, size, row) for number, row in zip(numbers, rows, strict=True)]

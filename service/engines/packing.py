@@ -1,14 +1,17 @@
 """Pack named arrays into bytes, and unpack them without a copy.
 
 Rows of one model have the same few layouts: names, types and shapes. A layout is encoded once, and decoded once by
-whoever gets it, so that a row costs little more than the copy of its bytes.
+whoever gets it, so that a row costs little more than the copy of its bytes. Rows of one layout are stacked as bytes,
+and the outputs of a batch are cut into rows as bytes, so that a batch costs a few calls for each array, not for each
+array of each row.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
@@ -17,6 +20,7 @@ import numpy as np
 from msgspec import MsgspecError, Struct, msgpack
 
 from models.contract.arrays import AnyArray, Arrays
+from service.inference.engine import BatchArrays, RequestArrays, stack_rows
 
 _NUMBER: Final = re.compile(r"[<>|][biuf][0-9]{1,2}")
 """How NumPy writes types of truth values and numbers. It reads more than that, and evaluates some."""
@@ -46,8 +50,21 @@ class Field(Struct, array_like=True, frozen=True):
 _decode: Final = msgpack.Decoder(tuple[Field, ...]).decode
 
 Signature = tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...]
-Place = tuple[str, "np.dtype[Any]", tuple[int, ...], int]
-"""Name, type and shape of an array, and where its bytes begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Say of an array its type and shape, and where its bytes begin and end."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    def column(self, table: AnyArray) -> AnyArray:
+        """Take this array out of all rows of a table of bytes, the rows first."""
+        column = np.ascontiguousarray(table[:, self.start : self.end])
+        return column.view(self.dtype).reshape(len(table), *self.shape)
 
 
 def pack(arrays: Mapping[str, AnyArray]) -> Packed:
@@ -60,16 +77,66 @@ def pack(arrays: Mapping[str, AnyArray]) -> Packed:
         return Packed(layout, b"".join([piece.tobytes() for piece in pieces]))
 
 
+def pack_batch(outputs: Mapping[str, AnyArray], size: int) -> list[Packed]:
+    """Pack each row of a batch's outputs; `size` is the first axis of all. Raises `ValueError` as `pack` does."""
+    signature = tuple((name, array.dtype, array.shape[1:]) for name, array in outputs.items())
+    layout, order = _write_layout(signature)
+    shapes = {name: (size, math.prod(shape)) for name, _, shape in signature}
+    pieces = [np.ascontiguousarray(outputs[name]).reshape(shapes[name]).view(np.uint8) for name in order]
+    data = np.concatenate(pieces, axis=1).tobytes() if pieces else b""
+    length = len(data) // size
+    return [Packed(layout, data[i * length : (i + 1) * length]) for i in range(size)]
+
+
 def unpack(packed: Packed) -> Arrays:
     """Return read-only arrays over the bytes of a message.
 
     Raises `ValueError` where layout and bytes make no sense.
     """
+    places = _places(packed)
+    return {name: np.ndarray(place.shape, place.dtype, packed.data, place.start) for name, place in places.items()}
+
+
+class PackedRow(Mapping[str, AnyArray]):
+    """Offer the arrays of a message: read-only, over its bytes, made when they are asked for.
+
+    Raises `ValueError` where layout and bytes make no sense.
+    """
+
+    __slots__ = ("data", "layout", "places")
+
+    def __init__(self, packed: Packed) -> None:
+        self.layout, self.data, self.places = packed.layout, packed.data, _places(packed)
+
+    def __getitem__(self, name: str) -> AnyArray:
+        place = self.places[name]
+        return np.ndarray(place.shape, place.dtype, self.data, place.start)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def stack_packed(rows: Sequence[RequestArrays]) -> BatchArrays:
+    """Stack the rows of one model as `stack_rows` does; those of one layout by their bytes."""
+    first = rows[0]
+    if len(rows) == 1 or not isinstance(first, PackedRow):
+        return stack_rows(rows)
+    pieces = [row.data for row in rows if isinstance(row, PackedRow) and row.layout == first.layout]
+    if len(pieces) < len(rows):
+        return stack_rows(rows)
+    table = np.frombuffer(b"".join(pieces), np.uint8).reshape(len(rows), len(first.data))
+    return {name: place.column(table) for name, place in first.places.items()}
+
+
+def _places(packed: Packed) -> dict[str, Place]:
+    """Return the places of the arrays. Raises `ValueError` where layout and bytes make no sense."""
     places, length = _read_layout(packed.layout)
-    data = packed.data
-    if len(data) != length:
-        raise ValueError(f"{len(data)} bytes were sent for arrays of {length}")
-    return {name: np.ndarray(shape, dtype, data, start) for name, dtype, shape, start in places}
+    if len(packed.data) != length:
+        raise ValueError(f"{len(packed.data)} bytes were sent for arrays of {length}")
+    return places
 
 
 @lru_cache(_LAYOUTS)
@@ -82,7 +149,7 @@ def _write_layout(signature: Signature) -> tuple[bytes, tuple[str, ...]]:
 
 
 @lru_cache(_LAYOUTS)
-def _read_layout(layout: bytes) -> tuple[tuple[Place, ...], int]:
+def _read_layout(layout: bytes) -> tuple[dict[str, Place], int]:
     """Return where each array begins, and the bytes of all. Raises `ValueError`."""
     try:
         fields = _decode(layout)
@@ -90,9 +157,9 @@ def _read_layout(layout: bytes) -> tuple[tuple[Place, ...], int]:
         raise ValueError(f"a layout of arrays is not understood: {error}") from None
     order = _order(fields)
     sizes = [_bytes(fields[i]) for i in order]
-    starts = dict(zip(order, accumulate(sizes, initial=0), strict=False))
-    places = tuple((f.name, _dtype(f.dtype), f.shape, starts[i]) for i, f in enumerate(fields))
-    if len({field.name for field in fields}) < len(fields):
+    ends = dict(zip(order, accumulate(sizes), strict=True))
+    places = {f.name: Place(_dtype(f.dtype), f.shape, ends[i] - _bytes(f), ends[i]) for i, f in enumerate(fields)}
+    if len(places) < len(fields):
         raise ValueError("a layout names an array twice")
     return places, sum(sizes)
 

@@ -12,17 +12,17 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Final
 
-from models.contract.arrays import AnyArray, Arrays
 from service.inference.batching import PATIENCE_SECONDS, most_urgent, next_batch
-from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job, stack_rows
+from service.inference.engine import BatchArrays, Engine, EngineError, Job
 from service.inference.run_times import RunTimes
+from service.inference.runs import ArrayForm, BatchForm, FinishedRun, run_batch
 
 _log = logging.getLogger(__name__)
 INFERENCE: Final = "inference"
@@ -55,9 +55,13 @@ class _Step:
 
 
 class InferenceThread:
-    """Run jobs in batches, the most urgent first."""
+    """Run jobs in batches, the most urgent first.
 
-    def __init__(self) -> None:
+    `form` is that of their rows and answers: arrays, unless it says otherwise.
+    """
+
+    def __init__(self, form: BatchForm | None = None) -> None:
+        self._form = ArrayForm() if form is None else form
         self._inbox: SimpleQueue[Job | _Step | None] = SimpleQueue()
         self._waiting: list[Job] = []
         self._steps: deque[_Step] = deque()
@@ -229,13 +233,13 @@ class InferenceThread:
         started = perf_counter()
         self._done_at = started + times.predict(len(batch))
         self.current = Run(engine, batch)
-        outcome = _run(engine, batch)
+        outcome = run_batch(engine, batch, self._form)
         seconds = perf_counter() - started
         self._done_at = self.current = None
         if not isinstance(outcome, EngineError):
             self._times.add(engine, len(batch), seconds)
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            batch[0].loop.call_soon_threadsafe(_deliver, batch, outcome, started, seconds)
+            batch[0].loop.call_soon_threadsafe(self._form.deliver, FinishedRun(batch, outcome, started, seconds))
 
     def _run_step(self, step: _Step) -> None:
         if not step.done.set_running_or_notify_cancel():
@@ -254,32 +258,3 @@ class InferenceThread:
 def _fail(done: Future[bool], error: Exception) -> None:
     with contextlib.suppress(InvalidStateError):
         done.set_exception(error)
-
-
-def _run(engine: Engine, batch: Sequence[Job]) -> Arrays | EngineError:
-    """Run a batch, and check that every output is an array with its rows."""
-    try:
-        outputs = engine.run(stack_rows([job.row for job in batch]))
-        # What is no array has no shape; it is a fault of the engine like any other, and may not end this thread.
-        wrong = {name: array.shape for name, array in outputs.items() if array.shape[:1] != (len(batch),)}
-    except Exception as error:
-        failure = EngineError(f"inference failed: {error}")
-        failure.__cause__ = error
-        return failure
-    for name, shape in wrong.items():
-        return EngineError(f"{len(batch)} requests were run, but {name} came back with shape {list(shape)}")
-    return outputs
-
-
-def _deliver(
-    batch: Sequence[Job], outcome: Mapping[str, AnyArray] | EngineError, started: float, seconds: float
-) -> None:
-    """Give every job its answer, on the event loop."""
-    for i, job in enumerate(batch):
-        if job.future.done():
-            continue
-        if isinstance(outcome, EngineError):
-            job.future.set_exception(outcome)
-        else:
-            outputs = {name: array[i] for name, array in outcome.items()}
-            job.future.set_result(Answer(outputs, started - job.submitted, seconds, len(batch), started))

@@ -18,7 +18,7 @@ from service.bundles.folder import BundleFolder
 from service.bundles.load import digest, identity
 from service.bundles.model import BundleError, Model
 from service.bundles.opening import LocalOpener
-from service.engines.listener import EngineListener, OwnEngine
+from service.engines.listener import EngineListener, OwnEngine, PackedForm
 from service.engines.private import listen
 from service.engines.wire import Key
 from service.inference.dispatcher import Dispatcher
@@ -131,7 +131,7 @@ async def work(control: socket.socket) -> int:
     if taken is None:
         return 0
     channel, settings = taken
-    with contextlib.closing(InferenceThread()) as thread:
+    with contextlib.closing(InferenceThread(PackedForm())) as thread:
         server = EngineServer(settings, channel, thread)
         async with asyncio.TaskGroup() as group:
             works = (server.obey(stop), server.beat(), stop_on_hang(server.watch, stop))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from loadtest.cost.handover.content import KEY, EchoEngine
-from service.engines.listener import EngineListener, OwnEngine
+from service.engines.listener import EngineListener, OwnEngine, PackedForm
 from service.engines.private import listen
 from service.inference.thread import InferenceThread
 from service.telemetry.pacing import spare_what_is_loaded
@@ -20,7 +20,7 @@ from service.transport.sockets import loop_factory
 
 async def serve(path: Path, spoil: int) -> None:
     """Take jobs of workers; print a line once it does."""
-    listener = EngineListener(InferenceThread(), [OwnEngine(KEY, EchoEngine(spoil))])
+    listener = EngineListener(InferenceThread(PackedForm()), [OwnEngine(KEY, EchoEngine(spoil))])
     spare_what_is_loaded()
     await listener.listen(listen(path))
     print("{}", flush=True)

@@ -16,7 +16,7 @@ from msgspec import msgpack
 
 from service.engines.frames import FrameReader, frame
 from service.engines.link import EngineLink
-from service.engines.listener import EngineListener, OwnEngine
+from service.engines.listener import EngineListener, OwnEngine, PackedForm
 from service.engines.packing import Field, Packed
 from service.engines.private import listen
 from service.engines.remote import RemoteEngine
@@ -62,7 +62,7 @@ def key(name: str) -> Key:
 async def engine_process(path: Path, *own: OwnEngine, **engines: Engine) -> AsyncIterator[EngineListener]:
     """Listen at `path` with engines of models of these names; at the end it dies, if it has not before."""
     named = [OwnEngine(key(name), engine) for name, engine in engines.items()]
-    with contextlib.closing(InferenceThread()) as thread:
+    with contextlib.closing(InferenceThread(PackedForm())) as thread:
         listener = EngineListener(thread, [*own, *named])
         await listener.listen(listen(path))
         try:

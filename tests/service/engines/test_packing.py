@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,16 +13,19 @@ from hypothesis.extra import numpy as hnp
 from msgspec import ValidationError, msgpack
 
 from models.contract.arrays import AnyArray
-from service.engines.packing import pack, unpack
+from service.engines.packing import PackedRow, pack, pack_batch, stack_packed, unpack
 from service.engines.wire import Run, decode_worker
+from service.inference.engine import stack_rows
 from tests.service.engines.processes import packed
 
-dtypes = st.one_of(
-    hnp.boolean_dtypes(),
-    hnp.integer_dtypes(endianness="?"),
-    hnp.unsigned_integer_dtypes(endianness="?"),
-    hnp.floating_dtypes(endianness="?"),
-)
+
+def dtypes_of(endianness: str) -> st.SearchStrategy[np.dtype[Any]]:
+    """The types of truth values and numbers; "?" is either order of bytes, "=" that of this machine."""
+    numbers = (hnp.integer_dtypes, hnp.unsigned_integer_dtypes, hnp.floating_dtypes)
+    return st.one_of(hnp.boolean_dtypes(), *(kind(endianness=endianness) for kind in numbers))
+
+
+dtypes = dtypes_of("?")
 arrays = dtypes.flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 )
@@ -42,12 +48,55 @@ def test_arrays_come_back_as_they_were_from_a_message(named: dict[str, AnyArray]
     back = decode_worker(msgpack.encode(message))
     assert isinstance(back, Run)
     found = unpack(back.row)
-    assert list(found) == list(named)
-    for name, array in named.items():
+    assert_same(found, named)
+    assert not any(array.flags.writeable for array in found.values())
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> dict[str, AnyArray]:
+    """The arrays of a batch of one to four rows, by any names."""
+    size = draw(st.integers(1, 4))
+    shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4).map(lambda shape: (size, *shape))
+    arrays = dtypes_of("=").flatmap(lambda dtype: hnp.arrays(dtype, shapes))
+    named = st.dictionaries(st.text(max_size=5), arrays, max_size=4)
+    return {"first": np.arange(size), **draw(named)}
+
+
+def rows_of(batch: dict[str, AnyArray]) -> list[dict[str, AnyArray]]:
+    """The arrays of each row."""
+    return [{name: array[i] for name, array in batch.items()} for i in range(len(batch["first"]))]
+
+
+def assert_same(found: Mapping[str, AnyArray], expected: Mapping[str, AnyArray]) -> None:
+    assert list(found) == list(expected)
+    for name, array in expected.items():
         assert found[name].dtype == array.dtype
         assert found[name].shape == array.shape
         assert found[name].tobytes() == array.tobytes()
-        assert not found[name].flags.writeable
+
+
+@given(batch=batches())
+def test_the_rows_of_a_batch_are_packed_as_each_alone(batch: dict[str, AnyArray]) -> None:
+    together = pack_batch(batch, len(batch["first"]))
+    assert together == [pack(row) for row in rows_of(batch)]
+
+
+@given(batch=batches())
+def test_rows_of_one_layout_are_stacked_as_arrays_are(batch: dict[str, AnyArray]) -> None:
+    rows = rows_of(batch)
+    stacked = stack_packed([PackedRow(pack(row)) for row in rows])
+    assert_same(stacked, stack_rows(rows))
+    assert all(array.flags.c_contiguous and array.flags.aligned for array in stacked.values())
+
+
+def test_rows_of_other_layouts_are_padded_as_arrays_are() -> None:
+    rows = [{"e": np.ones((2, width), np.float32)} for width in (3, 5, 3)]
+    assert_same(stack_packed([PackedRow(pack(row)) for row in rows]), stack_rows(rows))
+
+
+def test_a_row_without_bytes_is_stacked_too() -> None:
+    rows = [{"e": np.zeros((2, 0), np.float32)}] * 2
+    assert_same(stack_packed([PackedRow(pack(row)) for row in rows]), stack_rows(rows))
 
 
 @given(
