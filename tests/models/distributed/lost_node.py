@@ -1,4 +1,4 @@
-"""Mine on a cluster of three nodes on this machine, and kill one of them meanwhile; for a network namespace."""
+"""Run a command on a cluster of three nodes on this machine, and lose one meanwhile; for a network namespace."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def lose(process: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGKILL)
 
 
-def main(first_shard: Path, command: Sequence[str]) -> int:
-    """Run ``listwright`` with a command line while a node is lost, and return its exit status."""
+def main(first_result: Path, command: Sequence[str]) -> int:
+    """Run ``listwright`` while a node is lost after the first result, and return its exit status."""
     with node("--head", "--port", HEAD.rpartition(":")[2], "--num-cpus", "0", "--include-dashboard", "false"):
         _wait_for_cluster()
         with node("--address", HEAD, "--num-cpus", "1"), node("--address", HEAD, "--num-cpus", "1") as lost:
-            mining = subprocess.Popen([sys.executable, "-m", "models.cli", *command, "--ray", HEAD, "--workers", "2"])
-            while mining.poll() is None and not first_shard.exists():
+            working = subprocess.Popen([sys.executable, "-m", "models.cli", *command, "--ray", HEAD, "--workers", "2"])
+            while working.poll() is None and not first_result.exists():
                 time.sleep(0.05)
-            assert mining.poll() is None, "the run was over before the node could be killed"
+            assert working.poll() is None, "the run was over before the node could be killed"
             lose(lost)
-            return mining.wait()
+            return working.wait()
 
 
 def _wait_for_cluster() -> None:

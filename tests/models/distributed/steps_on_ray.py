@@ -17,6 +17,7 @@ FAKES: dict[str, Callable[[Path], partial[list[fakes.ExperimentStep]]]] = {
     "fails": lambda folder: partial(fakes.one_fails, folder / "run", folder),
     "is-killed": lambda folder: partial(fakes.one_is_killed, folder / "run"),
     "is-lost-once": lambda folder: partial(fakes.one_is_lost_once, folder / "run"),
+    "waits": lambda folder: partial(fakes.one_waits, folder / "run", folder),
     "together": lambda _: partial(fakes.two_together),
 }
 """The steps of each experiment, by its folder."""

@@ -336,6 +336,13 @@ def test_no_processes_at_all_are_refused(simulated: Path, tmp_path: Path, capsys
     assert "--jobs: must be at least 1, not 0" in capsys.readouterr().err
 
 
+def test_workers_of_this_machine_and_of_a_cluster_do_not_go_together(tmp_path: Path, capsys: Any) -> None:
+    assert _run(tmp_path / "none", tmp_path / "out", "--ray", "local", "--jobs", "2") == 2
+    assert "--jobs: is for processes of this machine" in capsys.readouterr().err
+    assert _run(tmp_path / "none", tmp_path / "out", "--workers", "2") == 2
+    assert "--workers: needs --ray" in capsys.readouterr().err
+
+
 def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:
     records = [r for split, n in (("train", 40), ("valid", 6), ("test", 6)) for r in _clicks_only(split, n)]
     write_lists(tmp_path / "lists.parquet", records, {"source": "movielens"})
