@@ -69,7 +69,7 @@ class RayWorker:
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Start actors on the cluster that this process is connected to, as many as `options` say."""
+    """Start actors on the connected cluster, as many as `options` say."""
 
     options: RayOptions
     tries: int = _TRIES

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,15 +37,18 @@ Attempt = Callable[[str], str | None]
 class Attempts:
     """Make the steps in the process where they are run.
 
-    What steps cache between them stays there. `patience` is in seconds.
+    What steps cache between them stays there. `patience` is in seconds. `folder` is what relative paths begin from.
     """
 
     root: Path
     make_steps: StepMaker
     patience: float
+    folder: Path
 
     def __call__(self) -> Attempt:
         """Make the steps, and return the function that attempts one of them."""
+        with suppress(FileNotFoundError):  # Not all paths are relative, so another machine may do without it.
+            os.chdir(self.folder)
         steps = {step.name: step for step in self.make_steps()}
         return lambda name: self._attempt(steps[name])
 

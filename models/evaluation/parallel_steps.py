@@ -32,9 +32,10 @@ class Worker(Hashable, Protocol):
         """Let the worker run a step."""
 
     def answer(self) -> str | None:
-        """Return the reason why its step failed; None if the step is done, or if the worker is ready for its first.
+        """Return the reason why its step failed, or None.
 
-        Raises `EOFError`, which says how it ended, if the worker is lost.
+        None also says that a new worker is ready for its first step. Raises `EOFError`, which says how the worker
+        ended, if it is lost.
         """
 
     def end(self) -> None:
@@ -81,8 +82,7 @@ def run_in_parallel(
     """
     steps = make_steps()
     check_options(root, steps)
-    # Workers may begin in another folder.
-    attempts = Attempts(root.resolve(), make_steps, workers.patience)
+    attempts = Attempts(root.resolve(), make_steps, workers.patience, Path.cwd())
     with only_one(root), ended_by_sigterm():
         return _Runner(root, attempts, Schedule(root, steps, wanted), workers, say).run()
 

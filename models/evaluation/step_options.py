@@ -35,7 +35,7 @@ def read_ray_options(arguments: argparse.Namespace) -> RayOptions | None:
 
 @contextmanager
 def step_workers(ray: RayOptions | None, jobs: int) -> Iterator[Workers[Any]]:
-    """Connect to a cluster and yield its workers, or `jobs` processes of this machine without one."""
+    """Connect to a cluster and yield its workers; without one, `jobs` local processes."""
     if ray is None:
         yield StepProcesses(jobs)
     else:

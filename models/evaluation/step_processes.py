@@ -116,12 +116,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def _work(connection: Connection, begin: Callable[[], Attempt]) -> None:
-    """Say that it is ready, and run the steps whose names come, until the connection is closed."""
+    """Run the steps whose names come, until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the process that started this one ends it.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with ended_by_sigterm():
         attempt = begin()
-        connection.send(None)
+        connection.send(None)  # ready
         while True:
             try:
                 name = connection.recv()

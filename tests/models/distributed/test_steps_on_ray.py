@@ -17,6 +17,7 @@ from models.evaluation.parallel_steps import run_in_parallel
 from models.evaluation.step_processes import StepProcesses
 from models.evaluation.steps import MARKER, OPTIONS_FILE, is_done, read_marker
 from models.evaluation.truth.paths import LISTS_FILE, data_step, fit_step
+from models.evaluation.truth.report import REPORT_FILE
 from tests.models.distributed.namespace import finished, require_namespace, run, started
 from tests.models.distributed.steps_on_ray import FAKES, SAID
 from tests.models.distributed.test_on_ray import kill_one
@@ -62,8 +63,10 @@ def require_the_figures_of_one_process(out: Path, here: Path) -> None:
 def results(out: Path) -> Mapping[str, Any]:
     lists = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob(LISTS_FILE)}
     notes = {str(path.relative_to(out)): json.loads(path.read_text("utf-8"))["notes"] for path in out.rglob(MARKER)}
-    tables = [line for line in (out / "report.md").read_text("utf-8").splitlines() if line.startswith("|")]
-    return {**lists, **notes, "tables": tables}
+    # What stands before them is about the run: its command and its time.
+    report = (out / REPORT_FILE).read_text("utf-8").partition("## Targets")[2]
+    assert report
+    return {**lists, **notes, "report": report}
 
 
 def said(folder: Path) -> tuple[Mapping[str, str], list[str]]:

@@ -24,6 +24,10 @@ def _steps() -> Sequence[ExperimentStep]:
     return [make_step("first", write_number(1)), make_step("second", write_number(2), "first")]
 
 
+def _attempts(root: Path, patience: float) -> Attempts:
+    return Attempts(root, _steps, patience, Path.cwd())
+
+
 def test_a_step_whose_lost_owner_still_holds_it_is_run_once_it_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,7 +35,7 @@ def test_a_step_whose_lost_owner_still_holds_it_is_run_once_it_is_free(
     monkeypatch.setattr(attempts, "_PAUSE", 0.01)
     monkeypatch.setattr(attempts.time, "sleep", lambda _: refused.set())
     with only_one(tmp_path / "first"):
-        attempt = threading.Thread(target=Attempts(tmp_path, _steps, 600)(), args=["first"])
+        attempt = threading.Thread(target=_attempts(tmp_path, 600)(), args=["first"])
         attempt.start()
         assert refused.wait(60)
         assert not is_done(tmp_path, "first")
@@ -41,13 +45,25 @@ def test_a_step_whose_lost_owner_still_holds_it_is_run_once_it_is_free(
 
 def test_a_step_that_another_process_keeps_is_refused(tmp_path: Path) -> None:
     with only_one(tmp_path / "first"):
-        reason = Attempts(tmp_path, _steps, 0)()("first")
+        reason = _attempts(tmp_path, 0)()("first")
     assert reason is not None
     assert reason.startswith(f"LockedError: {tmp_path / 'first'}: another process")
 
 
 def test_what_a_step_needs_must_be_seen_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = f"StepError: {tmp_path / 'first'}: is not seen to be done; do all machines see one folder?"
-    assert Attempts(tmp_path, _steps, 0)()("second") == expected
+    assert _attempts(tmp_path, 0)()("second") == expected
     monkeypatch.setattr(attempts.time, "sleep", lambda _: run_step(tmp_path, _steps()[0]))
-    assert Attempts(tmp_path, _steps, 600)()("second") is None
+    assert _attempts(tmp_path, 600)()("second") is None
+
+
+def test_relative_paths_mean_the_same_in_a_worker_that_began_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Attempts(tmp_path, _steps, 0, elsewhere)()
+    assert Path.cwd() == elsewhere
+    Attempts(tmp_path, _steps, 0, tmp_path / "only on another machine")()
+    assert Path.cwd() == elsewhere
