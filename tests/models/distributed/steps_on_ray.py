@@ -10,10 +10,11 @@ from pathlib import Path
 
 from models.distributed.cluster import RayOptions, connected
 from models.distributed.steps import RayWorkers
+from models.evaluation.attempts import StepMaker
 from models.evaluation.parallel_steps import run_in_parallel
 from tests.models.evaluation import parallel_fakes as fakes
 
-FAKES: dict[str, Callable[[Path], partial[list[fakes.ExperimentStep]]]] = {
+FAKES: dict[str, Callable[[Path], StepMaker]] = {
     "fails": lambda folder: partial(fakes.one_fails, folder / "run", folder),
     "is-killed": lambda folder: partial(fakes.one_is_killed, folder / "run"),
     "is-lost-once": lambda folder: partial(fakes.one_is_lost_once, folder / "run"),

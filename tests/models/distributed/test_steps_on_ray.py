@@ -22,6 +22,7 @@ from tests.models.distributed.namespace import finished, require_namespace, run,
 from tests.models.distributed.steps_on_ray import FAKES, SAID
 from tests.models.distributed.test_on_ray import kill_one
 from tests.models.evaluation import parallel_fakes as fakes
+from tests.models.evaluation.degre.tiny import TINY, write_simulated
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 MODULE = ("-m", "tests.models.distributed.steps_on_ray")
@@ -96,6 +97,20 @@ def test_a_lost_node_costs_no_figure(tmp_path: Path, here: Path) -> None:
     module = ["-m", "tests.models.distributed.lost_node", str(out / data_step("main") / MARKER)]
     run([*module, *TRUTH, "--out", str(out)])
     require_the_figures_of_one_process(out, here)
+
+
+@pytest.mark.slow
+def test_actors_make_the_lists_of_degre_that_one_process_makes(tmp_path: Path) -> None:
+    data = write_simulated(tmp_path / "sim.parquet")
+    command = ["evaluate", "degre", "--data", str(data), *TINY, "--steps", "data,evaluator,search"]
+    assert main([*command, "--out", str(tmp_path / "here")]) == 0
+    run(["-m", "models.cli", *command, "--out", str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    found = [
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob(LISTS_FILE)}
+        for name in ("here", "ray")
+    ]
+    assert len(found[0]) > 3
+    assert found[0] == found[1]
 
 
 def test_a_step_that_fails_stops_only_what_needs_it(made_up: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,8 +33,7 @@ def test_a_step_whose_lost_owner_still_holds_it_is_run_once_it_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = threading.Event()
-    monkeypatch.setattr(attempts, "_PAUSE", 0.01)
-    monkeypatch.setattr(attempts.time, "sleep", lambda _: refused.set())
+    monkeypatch.setattr(time, "sleep", lambda _: refused.set())
     with only_one(tmp_path / "first"):
         attempt = threading.Thread(target=_attempts(tmp_path, 600)(), args=["first"])
         attempt.start()
@@ -53,7 +53,7 @@ def test_a_step_that_another_process_keeps_is_refused(tmp_path: Path) -> None:
 def test_what_a_step_needs_must_be_seen_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = f"StepError: {tmp_path / 'first'}: is not seen to be done; do all machines see one folder?"
     assert _attempts(tmp_path, 0)()("second") == expected
-    monkeypatch.setattr(attempts.time, "sleep", lambda _: run_step(tmp_path, _steps()[0]))
+    monkeypatch.setattr(time, "sleep", lambda _: run_step(tmp_path, _steps()[0]))
     assert _attempts(tmp_path, 600)()("second") is None
 
 

@@ -16,8 +16,6 @@ import pytest
 from models import cli
 from models.baselines.generators.training import train_baseline
 from models.data.list_writer import write_lists
-from models.datasets.simulated_logs import load
-from models.datasets.simulator import SimulatorConfig
 from models.evaluation.degre import planner_steps, searches
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
@@ -25,20 +23,14 @@ from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
 from models.evaluation.degre.workspace import Workspace
 from models.reporting.contents import Contents
 from models.reporting.page import render
+from tests.models.evaluation.degre.tiny import PROFILE, TINY, write_simulated
 from tests.models.tables import compact
 from tests.models.training.records import make_records
-
-PROFILE = Path(__file__).with_name("tiny.toml")
-TINY = ("--profile", str(PROFILE), "--threads", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SimulatorConfig(users=30, items=40, candidates=6, kappa=1.0, seed=1)
-    logs = load(config, seed=2, lists=80, length=3)
-    path = tmp_path_factory.mktemp("degre-driver") / "sim.parquet"
-    write_lists(path, logs.records, logs.metadata)
-    return path
+    return write_simulated(tmp_path_factory.mktemp("degre-driver") / "sim.parquet")
 
 
 @pytest.fixture(scope="module")
