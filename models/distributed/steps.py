@@ -53,7 +53,10 @@ class RayWorker:
         self.awaited = self.actor.run.remote(step)
 
     def answer(self) -> str | None:
-        """Return the reason why its step failed, or None. Raises `EOFError` if the actor is lost."""
+        """Return the reason why its step failed, or None.
+
+        Raises `EOFError` if the actor is lost.
+        """
         ray = load_ray("ray")
         try:
             reason: str | None = ray.get(self.awaited)

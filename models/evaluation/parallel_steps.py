@@ -54,11 +54,11 @@ class Workers(Protocol[WorkerT]):
 
     @property
     def tries(self) -> int:
-        """Return the number of workers that may be lost in one step before it has failed."""
+        """Return the number of lost workers after which a step has failed."""
 
     @property
     def patience(self) -> float:
-        """Return the seconds after which all must see what one has written, or that it has ended."""
+        """Return the seconds within which all see files and locks as they are."""
 
     def start(self, begin: Callable[[], Attempt]) -> WorkerT:
         """Start a worker, which begins once and attempts what it is given."""
@@ -144,7 +144,7 @@ class _Runner(Generic[WorkerT]):
             self._end_step(step, reason)
 
     def _lose(self, step: str | None, how: str) -> None:
-        """Give up a worker, and its step if that has lost as many as it may."""
+        """Let the step of a lost worker be tried again, or give it up."""
         if step is None:
             self._false_starts += 1
             if self._false_starts == _FALSE_STARTS:
