@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     It lies beside `path` and is deleted if the block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{_writer()}.partial")
     try:
         yield partial
         partial.replace(path)
@@ -36,7 +37,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     when the new one stands.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, former = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("partial", "former"))
+    partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in ("partial", "former"))
     partial.mkdir()
     try:
         yield partial
@@ -51,6 +52,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(former, ignore_errors=True)
+
+
+def _writer() -> str:
+    """Name this process among those of all machines that share a folder."""
+    return f"{socket.gethostname()}.{os.getpid()}"
 
 
 @contextmanager

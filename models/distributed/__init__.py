@@ -1,1 +1,1 @@
-"""Mine and train on a Ray cluster; Ray is imported only if asked for."""
+"""Mine, train and evaluate on a Ray cluster; Ray is imported only if asked for."""

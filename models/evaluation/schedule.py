@@ -21,7 +21,7 @@ class Schedule:
     def __init__(self, root: Path, steps: Sequence[ExperimentStep], wanted: Collection[str]) -> None:
         """Take all `steps` in their order, of which the `wanted` are to be run."""
         self.waiting: dict[str, ExperimentStep] = {}
-        self.running: set[str] = set()
+        self.running: dict[str, ExperimentStep] = {}
         self.failures: dict[str, str] = {}
         self._done: set[str] = set()
         known: set[str] = set()
@@ -46,23 +46,34 @@ class Schedule:
                 skipped += self._give_up(step.name, f"not run: needs {missing[0]}, which is not done")
         return skipped
 
+    @property
+    def left(self) -> int:
+        """Count the steps that wait or run."""
+        return len(self.waiting) + len(self.running)
+
+    def startable(self) -> list[str]:
+        """Name the steps that wait for nothing, in their order."""
+        return [name for name, step in self.waiting.items() if self._done.issuperset(step.needs)]
+
     def start_next(self) -> str | None:
         """Take the first step that waits for nothing; None if there is none."""
-        for name, step in self.waiting.items():
-            if self._done.issuperset(step.needs):
-                del self.waiting[name]
-                self.running.add(name)
-                return name
-        return None
+        name = next(iter(self.startable()), None)
+        if name is not None:
+            self.running[name] = self.waiting.pop(name)
+        return name
+
+    def put_back(self, name: str) -> None:
+        """Let a step that was broken off be the first to start."""
+        self.waiting = {name: self.running.pop(name), **self.waiting}
 
     def finish(self, name: str) -> None:
         """Note that a step is done."""
-        self.running.remove(name)
+        del self.running[name]
         self._done.add(name)
 
     def fail(self, name: str, reason: str) -> list[str]:
         """Note that a step failed; return the names of those that cannot run without it."""
-        self.running.remove(name)
+        del self.running[name]
         self.failures[name] = reason
         return self._give_up_those_behind(name, f"not run: needs {name}, which failed")
 

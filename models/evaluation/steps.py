@@ -4,8 +4,8 @@ Each step has a folder with its options and, once done, a marker with its durati
 interrupted left no marker and runs again in its folder, where it resumes by itself if it can. Several processes may run
 different steps of one experiment at the same time; a step that another process is running is refused.
 
-`run_steps` runs steps in order, in this process, and ends at the first that fails. `parallel_steps.py` runs them in
-several processes, and goes on with all that does not need a step that failed.
+`run_steps` runs steps in order, in this process, and ends at the first that fails. `parallel_steps.py` gives
+them to several workers, and goes on with all that does not need a step that failed.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -26,10 +26,11 @@ from models.evaluation.degre.searches import search_step
 from models.evaluation.degre.value_accuracy import accuracy_steps
 from models.evaluation.degre.value_steps import comparison_values_step, data_step, exhaustive_values_step, train_step
 from models.evaluation.degre.workspace import DATA, Workspace
-from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.parallel_steps import Workers, run_in_parallel
 from models.evaluation.schedule import Schedule
+from models.evaluation.step_options import add_step_options, read_ray_options, step_workers
 from models.evaluation.steps import ExperimentStep, check_options, is_done, parse_groups, run_step
-from models.options import add_device_options, check_at_least, use_threads
+from models.options import add_device_options, use_threads
 from models.training.value import choose_device
 
 GROUPS: Final = (
@@ -45,8 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, metavar="FILE", help="list file (Parquet)")
     add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
     add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
-    text = "processes; several compute on one thread each (default: this one, on --threads)"
-    add("--jobs", type=int, default=1, metavar="N", help=text)
+    add_step_options(parser, "processes; several compute on one thread each (default: this one, on --threads)")
     add_device_options(parser)
     add_options(parser)
 
@@ -57,9 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     Return 1 if a step that was asked for is not done.
     """
     use_threads(arguments)
-    check_at_least(arguments, jobs=1)
+    ray, jobs = read_ray_options(arguments), arguments.jobs or 1
     profile = load_profile(arguments.profile, dict(arguments.set or ()))
-    device = choose_device(arguments.device)
+    if ray is None and jobs == 1:
+        return _run(arguments, profile, choose_device(arguments.device), None)
+    # A cluster that is not there is told before a large file is read.
+    with step_workers(ray, jobs) as workers:
+        device = choose_device(arguments.device) if ray is None else torch.device("cuda" if ray.gpu() else "cpu")
+        return _run(arguments, profile, device, workers)
+
+
+def _run(arguments: argparse.Namespace, profile: Profile, device: torch.device, workers: Workers[Any] | None) -> int:
     space, groups = Workspace(arguments.out, arguments.data, profile, device), arguments.steps or GROUPS
     # Later steps depend on the content of the data, so it is encoded first.
     data = data_step(space)
@@ -72,11 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     # Steps build on one another and the report states one set of sizes, so those not asked for count too.
     check_options(space.root, steps)
     wanted = [step.name for step in steps if step.group in groups]
-    if arguments.jobs == 1:
+    if workers is None:
         failures = _run_here(space.root, steps, wanted)
     else:
-        make_steps = partial(_steps_of, arguments.out, arguments.data, profile, device)
-        failures = run_in_parallel(space.root, make_steps, wanted, jobs=arguments.jobs)
+        make_steps = partial(_steps_of, arguments.out.resolve(), arguments.data.resolve(), profile, device)
+        failures = run_in_parallel(space.root, make_steps, wanted, workers)
     if "report" in groups:
         print(write_report(space, steps, shlex.join(["listwright", *sys.argv[1:]])))
         print(f"\n{space.root / REPORT_FILE}")

@@ -14,20 +14,20 @@ from functools import partial
 from pathlib import Path
 
 from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.step_options import add_step_options, read_ray_options, step_workers
 from models.evaluation.steps import check_options, parse_groups
 from models.evaluation.truth.profile import add_options, load_profile
 from models.evaluation.truth.report import REPORT_FILE, write_report
 from models.evaluation.truth.steps import GROUPS, all_steps
 from models.evaluation.truth.wanted_steps import wanted_steps
-from models.options import check_at_least
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FOLDER", help="the experiment's folder, new or begun")
-    text = "processes, of one thread each (default: one for each CPU core)"
-    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help=text)
+    add_step_options(parser, "processes, of one thread each (default: one for each CPU core)")
+    parser.set_defaults(device="cpu", threads=1)
     add("--steps", type=parse_groups(GROUPS), metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)} (default: all)")
     add(
         "--only",
@@ -44,13 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     Return 1 if a step that was asked for is not done.
     """
-    check_at_least(arguments, jobs=1)
+    ray = read_ray_options(arguments)
     root, profile, groups = arguments.out, load_profile(arguments.profile, arguments.set), arguments.steps or GROUPS
-    make_steps = partial(all_steps, root, profile)
-    steps = make_steps()
+    steps = all_steps(root, profile)
     wanted = wanted_steps(steps, groups, arguments.only, arguments.points)
     check_options(root, steps)  # The report states one set of sizes, so those of steps not asked for count too.
-    failures = run_in_parallel(root, make_steps, wanted, jobs=arguments.jobs)
+    with step_workers(ray, arguments.jobs or os.cpu_count() or 1) as workers:
+        failures = run_in_parallel(root, partial(all_steps, root.resolve(), profile), wanted, workers)
     if "report" in groups:
         print(write_report(root, profile, shlex.join(["listwright", *sys.argv[1:]])))
         print(f"\n{root / REPORT_FILE}")

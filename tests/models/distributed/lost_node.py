@@ -1,14 +1,15 @@
-"""Mine on a cluster of three nodes on this machine, and kill one of them meanwhile; for a network namespace."""
+"""Run a command on a cluster of three nodes on this machine, and lose one meanwhile; for a network namespace."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -35,23 +36,31 @@ def lose(process: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGKILL)
 
 
-def main(first_shard: Path, command: Sequence[str]) -> int:
-    """Run ``listwright`` with a command line while a node is lost, and return its exit status."""
+def main(first_result: Path, command: Sequence[str]) -> int:
+    """Run ``listwright`` while a node is lost after the first result, and return its exit status."""
     with node("--head", "--port", HEAD.rpartition(":")[2], "--num-cpus", "0", "--include-dashboard", "false"):
-        _wait_for_cluster()
-        with node("--address", HEAD, "--num-cpus", "1"), node("--address", HEAD, "--num-cpus", "1") as lost:
-            mining = subprocess.Popen([sys.executable, "-m", "models.cli", *command, "--ray", HEAD, "--workers", "2"])
-            while mining.poll() is None and not first_shard.exists():
+        _wait_for_nodes(1)
+        with ExitStack() as nodes:
+            # One after the other, since two that start together may choose the same port.
+            for count in (2, 3):
+                lost = nodes.enter_context(node("--address", HEAD, "--num-cpus", "1"))
+                _wait_for_nodes(count)
+            working = subprocess.Popen([sys.executable, "-m", "models.cli", *command, "--ray", HEAD, "--workers", "2"])
+            while working.poll() is None and not first_result.exists():
                 time.sleep(0.05)
-            assert mining.poll() is None, "the run was over before the node could be killed"
+            assert working.poll() is None, "the run was over before the node could be killed"
             lose(lost)
-            return mining.wait()
+            return working.wait()
 
 
-def _wait_for_cluster() -> None:
+def _wait_for_nodes(count: int) -> None:
     command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", HEAD]
-    while subprocess.run(command, capture_output=True, check=False).returncode:
+    while len(re.findall(r"^ \d+ node_\w+$", _printed(command), re.MULTILINE)) < count:
         time.sleep(0.5)
+
+
+def _printed(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def run(command: Sequence[str], **environment: str) -> str:
 def finished(process: subprocess.Popen[str]) -> str:
     """Wait for a process that must end well, and return what it printed."""
     try:
-        printed, _ = process.communicate(timeout=280)
+        printed, _ = process.communicate(timeout=800)
     finally:
         process.kill()
     assert process.returncode == 0, printed

@@ -13,14 +13,25 @@ from models.distributed import cluster
 from models.distributed.cluster import RayError, RayOptions, connected, load_ray
 
 
-def test_an_address_where_nothing_listens_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("mine", "--data", "x", "--evaluator", "y"),
+        ("evaluate", "truth", "--profile", "test"),
+        ("evaluate", "degre", "--data", "x"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_an_address_where_nothing_listens_is_named(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     pytest.importorskip("ray")
-    status = main(["mine", "--data", "x", "--evaluator", "y", "--out", str(tmp_path), "--ray", f"127.0.0.1:{port}"])
-    assert status == 2
+    assert main([*command, "--out", str(tmp_path / "out"), "--ray", f"127.0.0.1:{port}"]) == 2
     assert f"--ray: there is no Ray cluster at 127.0.0.1:{port}: Connection refused" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_server_that_is_no_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

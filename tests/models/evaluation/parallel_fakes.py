@@ -87,6 +87,10 @@ def two_together() -> list[ExperimentStep]:
     return [make_step("left", meets("right")), make_step("right", meets("left"))]
 
 
+def two_in_any_order() -> list[ExperimentStep]:
+    return [make_step("one", write_number(1)), make_step("two", write_number(2))]
+
+
 def one_waits(root: Path, switches: Path) -> list[ExperimentStep]:
     """Three steps in a row, of which the second says that it is in the middle, and waits to be told to go on."""
 
@@ -106,3 +110,19 @@ def one_waits(root: Path, switches: Path) -> list[ExperimentStep]:
 
 def sized(size: int) -> list[ExperimentStep]:
     return [make_step("new", write_number(1)), make_step("sized", write_number(size), size=size)]
+
+
+def one_is_lost_once(root: Path) -> list[ExperimentStep]:
+    """A step that kills its process the first time, in the middle, and goes on the second time; and one behind it."""
+
+    def lost(folder: Path) -> Mapping[str, Any]:
+        if not (folder / "half").exists():
+            (folder / "half").write_text("20", "utf-8")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write_number(int((folder / "half").read_text("utf-8")), root / "first")(folder)
+
+    return [
+        make_step("first", write_number(1)),
+        make_step("lost", lost, "first"),
+        make_step("behind", write_number(300, root / "lost"), "lost"),
+    ]

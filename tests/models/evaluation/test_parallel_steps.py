@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models.evaluation.parallel_steps import LOG_FILE, StepMaker, duration, run_in_parallel
+from models.evaluation.attempts import LOG_FILE, StepMaker
+from models.evaluation.parallel_steps import duration, run_in_parallel
+from models.evaluation.step_processes import StepProcesses
 from models.evaluation.steps import MARKER, StepError, is_done, read_failure, read_marker
 from models.locks import LockedError, only_one
 from tests.models.evaluation import parallel_fakes as fakes
@@ -24,17 +26,18 @@ import sys
 from functools import partial
 from pathlib import Path
 from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.step_processes import StepProcesses
 from tests.models.evaluation.parallel_fakes import one_waits
 root, switches = map(Path, sys.argv[1:])
 if __name__ == "__main__":
-    run_in_parallel(root, partial(one_waits, root, switches), ["first", "second", "third"], jobs=1)
+    run_in_parallel(root, partial(one_waits, root, switches), ["first", "second", "third"], StepProcesses(1))
 """
 
 
 def _run(root: Path, make_steps: StepMaker, jobs: int = 1) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
     wanted = [step.name for step in make_steps()]
-    return run_in_parallel(root, make_steps, wanted, jobs=jobs, say=said.append), said
+    return run_in_parallel(root, make_steps, wanted, StepProcesses(jobs), say=said.append), said
 
 
 def _number(root: Path, step: str) -> str:
@@ -119,7 +122,7 @@ def test_a_killed_run_ends_its_processes_and_goes_on_to_the_same_result(number: 
 
 
 def test_other_options_are_refused_before_anything_is_run(tmp_path: Path) -> None:
-    run_in_parallel(tmp_path, partial(fakes.sized, 1), ["sized"], jobs=1)
+    run_in_parallel(tmp_path, partial(fakes.sized, 1), ["sized"], StepProcesses(1))
     with pytest.raises(StepError, match=r"sized: was begun with size 1, not 2"):
         _run(tmp_path, partial(fakes.sized, 2))
     assert not (tmp_path / "new").exists()
@@ -132,7 +135,9 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_needs_a_step_that_is_not_asked_for_is_not_run(tmp_path: Path) -> None:
-    failures = run_in_parallel(tmp_path, partial(fakes.one_waits, tmp_path, tmp_path), ["first", "third"], jobs=1)
+    failures = run_in_parallel(
+        tmp_path, partial(fakes.one_waits, tmp_path, tmp_path), ["first", "third"], StepProcesses(1)
+    )
     assert failures == {"third": "not run: needs second, which is not done"}
     assert is_done(tmp_path, "first")
 

@@ -28,7 +28,18 @@ def test_steps_start_in_order_where_they_can(tmp_path: Path) -> None:
     schedule.finish("c")
     assert schedule.start_next() == "d"
     assert not schedule.waiting
-    assert schedule.running == {"d"}
+    assert list(schedule.running) == ["d"]
+
+
+def test_a_step_that_was_broken_off_is_the_next_to_start(tmp_path: Path) -> None:
+    schedule = Schedule(tmp_path, STEPS, NAMES)
+    assert schedule.startable() == ["a", "c"]
+    assert [schedule.start_next(), schedule.start_next()] == ["a", "c"]
+    schedule.finish("a")
+    schedule.put_back("c")
+    assert schedule.startable() == ["c", "b"]
+    assert schedule.left == 3
+    assert schedule.start_next() == "c"
 
 
 def test_a_failure_is_named_to_all_that_is_behind_it(tmp_path: Path) -> None:

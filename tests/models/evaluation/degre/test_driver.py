@@ -16,8 +16,6 @@ import pytest
 from models import cli
 from models.baselines.generators.training import train_baseline
 from models.data.list_writer import write_lists
-from models.datasets.simulated_logs import load
-from models.datasets.simulator import SimulatorConfig
 from models.evaluation.degre import planner_steps, searches
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
@@ -25,20 +23,14 @@ from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
 from models.evaluation.degre.workspace import Workspace
 from models.reporting.contents import Contents
 from models.reporting.page import render
+from tests.models.evaluation.degre.tiny import PROFILE, TINY, write_simulated
 from tests.models.tables import compact
 from tests.models.training.records import make_records
-
-PROFILE = Path(__file__).with_name("tiny.toml")
-TINY = ("--profile", str(PROFILE), "--threads", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = SimulatorConfig(users=30, items=40, candidates=6, kappa=1.0, seed=1)
-    logs = load(config, seed=2, lists=80, length=3)
-    path = tmp_path_factory.mktemp("degre-driver") / "sim.parquet"
-    write_lists(path, logs.records, logs.metadata)
-    return path
+    return write_simulated(tmp_path_factory.mktemp("degre-driver") / "sim.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +326,13 @@ def test_what_needs_a_step_that_is_not_done_is_not_run_and_says_so(
 def test_no_processes_at_all_are_refused(simulated: Path, tmp_path: Path, capsys: Any) -> None:
     assert _run(simulated, tmp_path / "out", "--jobs", "0") == 2
     assert "--jobs: must be at least 1, not 0" in capsys.readouterr().err
+
+
+def test_workers_of_this_machine_and_of_a_cluster_do_not_go_together(tmp_path: Path, capsys: Any) -> None:
+    assert _run(tmp_path / "none", tmp_path / "out", "--ray", "local", "--jobs", "2") == 2
+    assert "--jobs: is for processes of this machine" in capsys.readouterr().err
+    assert _run(tmp_path / "none", tmp_path / "out", "--workers", "2") == 2
+    assert "--workers: needs --ray" in capsys.readouterr().err
 
 
 def test_lists_with_clicks_alone_have_no_truth_and_no_mixes(tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ def test_a_second_run_makes_nothing_but_what_was_not_done_and_to_the_same_lists(
         (("--set", "sweeps.kapa=[1]"), "sweeps: 'kapa' is not a knob"),
         (("--set", "world.kappa=2"), "was begun with world.kappa 0.5, not 2"),
         (("--jobs", "0"), "--jobs: must be at least 1, not 0"),
+        (("--ray", "local"), "--jobs: is for processes of this machine; --workers says how many the cluster of --ray"),
+        (("--workers", "2"), "--workers: needs --ray"),
     ],
 )
 def test_what_cannot_be_run_is_named(

@@ -13,6 +13,7 @@ import pytest
 
 from models.data.list_file import read_lists
 from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.step_processes import StepProcesses
 from models.evaluation.steps import ExperimentStep, StepError, check_options, is_done, read_failure, read_marker
 from models.evaluation.truth.method import Method
 from models.evaluation.truth.paths import CHOICE_FILE, DATA_FILE, LISTS_FILE
@@ -27,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, st
     """A folder with everything run, and why some is not done."""
     root = tmp_path_factory.mktemp("truth") / "run"
     make_steps = partial(fakes.fake_steps, root)
-    return root, run_in_parallel(root, make_steps, [step.name for step in make_steps()], jobs=1)
+    return root, run_in_parallel(root, make_steps, [step.name for step in make_steps()], StepProcesses(1))
 
 
 def _by_name(root: Path) -> dict[str, ExperimentStep]:
@@ -108,7 +109,7 @@ def test_a_run_again_changes_nothing(run: tuple[Path, Mapping[str, str]]) -> Non
     root, failures = run
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "log.txt"}
     make_steps = partial(fakes.fake_steps, root)
-    assert run_in_parallel(root, make_steps, [step.name for step in make_steps()], jobs=1) == failures
+    assert run_in_parallel(root, make_steps, [step.name for step in make_steps()], StepProcesses(1)) == failures
     assert {path: path.read_bytes() for path in before} == before
 
 
