@@ -19,7 +19,7 @@ from models.data.reading.parquet_part import read_batches, read_footer
 from models.data.reading.place import Place
 from models.data.reading.request_ids import RequestIds
 from models.data.reading.stores import parts_of
-from models.data.reading.window_checks import check_request_ids, check_window
+from models.data.reading.window_checks import check_new, check_request_ids, check_window
 from models.data.reading.window_reading import read_window
 from models.data.records import ListRecord, Split
 from models.data.windows import ListWindow
@@ -72,11 +72,21 @@ class ListFile:
                 if len(window):
                     yield window
 
+    def check_request_ids(self) -> None:
+        """Read the request ids alone. Raises `ListFileError` for one that stands twice."""
+        seen = RequestIds(partial(self._request_ids, None, WINDOW))
+        for ids, place in self._ids(None, WINDOW):
+            check_new(ids, place, seen)
+
     def _request_ids(self, split: Split | None, size: int) -> Iterator[pa.Array]:
         """Read the request ids alone, in the order of `windows`."""
+        return (ids for ids, _ in self._ids(split, size))
+
+    def _ids(self, split: Split | None, size: int) -> Iterator[tuple[pa.Array, Place]]:
         for footer in self._footers:
             for batch, rows in read_batches(footer.part, size, split=split, columns=("request_id",)):
-                yield texts(batch["request_id"], Place(footer.part.name, "request_id", rows))
+                place = Place(footer.part.name, "request_id", rows)
+                yield texts(batch["request_id"], place), place
 
 
 def read_metadata(source: str | Path) -> dict[str, Any]:
