@@ -123,7 +123,8 @@ def write_parts(
             pass
         _gather(tasks, folder)
         shutil.rmtree(work)
-        ListFile(folder).check_request_ids()
+        for _ in ListFile(folder).check_request_ids():
+            pass
     return summary
 
 

@@ -103,6 +103,17 @@ def test_a_killed_task_costs_no_row_and_the_parts_are_those_of_one_process(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "ray"]
 
 
+def test_a_killed_task_of_a_check_is_done_again_and_the_report_is_that_of_one_process(tmp_path: Path) -> None:
+    lists = str(tmp_path / "lists")
+    assert main(["data", "simulator", "--lists", "3000", "--parts", "6", "-o", lists]) == 0
+    command = ["data", "check", lists, "--ignore", "user.thrift", "--json"]
+    checking = started(["-m", "models.cli", *command, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    kill_one(checking, "ray::survey_part", lambda: True)
+    assert "3,000" in finished(checking)
+    assert main([*command, str(tmp_path / "here")]) == 0
+    assert (tmp_path / "ray").read_bytes() == (tmp_path / "here").read_bytes()
+
+
 def test_tasks_come_in_order_and_their_errors_by_name(tmp_path: Path) -> None:
     assert "all as expected" in run(["-m", "tests.models.distributed.some_tasks", str(tmp_path)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from models.distributed.cluster import RayError, RayOptions
 from models.distributed.parts import WritePart, write_parts
 from models.locks import only_writer
 
+pytestmark = pytest.mark.usefixtures("tasks_here")
 TOTAL = 60
 CHUNKS = 4200
 """More records than two chunks."""
@@ -39,22 +40,6 @@ class Rows:
             candidates = (item, Candidate("b", scores={"ctr": 0.2}))
             values = {"request_id": f"r{row}", "user": {"age": row}, "clicks": (0, 1), **self.change(row)}
             yield ListRecord(candidates=candidates, exposed=(1, 0), **values)
-
-
-@pytest.fixture(autouse=True)
-def _tasks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every task twice, as those of a process that is lost after its work are."""
-
-    def run_tasks(
-        _: str, work: Callable[[Any], Any], tasks: Iterable[Any], options: RayOptions, *, workers: int
-    ) -> Any:
-        assert workers == options.size()
-        for task in tasks:
-            work(task)
-            yield work(task)
-
-    monkeypatch.setattr(parts, "run_tasks", run_tasks)
-    monkeypatch.setattr(RayOptions, "size", lambda _: 2)
 
 
 def source(rows: Rows = Rows(), total: int = TOTAL) -> ListSource:
