@@ -32,9 +32,9 @@ def only_one(folder: Path, file: str = LOCK_FILE) -> Iterator[None]:
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Hold a file or folder that is to be written, by a lock beside it, for as long as the block runs.
+    """Hold a file or folder that is to be written, while the block runs.
 
-    Raises `LockedError` as `only_one` does.
+    The lock lies beside it. Raises `LockedError` as `only_one` does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path.with_name(f".{path.name}{LOCK_FILE}"), f"{path}: another process", "is writing it"):

@@ -25,9 +25,9 @@ from models.data.windows import ListWindow
 
 
 class Survey:
-    """Hold all that is counted of the lists of a part file, or of all, in bounded memory.
+    """Hold all that is counted of some lists, in bounded memory.
 
-    `first` is the row of the first list among those of all parts.
+    They are those of one part file, or of all. `first` is the row of the first list among those of all parts.
     """
 
     def __init__(self, choices: FieldChoices, *, embeddings: bool, first: int = 0) -> None:
@@ -118,7 +118,7 @@ class SurveyOfParts:
 
 
 def survey_file(source: str | Path, choices: FieldChoices | None = None, *, embeddings: bool = True) -> Survey:
-    """Read a list file once and count it, part by part; `embeddings` only if asked for.
+    """Count a list file in one pass, part by part; `embeddings` only if asked for.
 
     Raises `ListFileError` for a broken file, and `ValueError` as `SurveyOfParts` and `Survey.read` do.
     """

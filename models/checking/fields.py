@@ -50,7 +50,10 @@ class FieldReport:
 
 
 class FieldTallies:
-    """Count the values of all features, scores, the price and the embeddings; `first` is the row of the first list."""
+    """Count the values of all features, scores, the price and the embeddings.
+
+    `first` is the row of the first list.
+    """
 
     def __init__(self, choices: FieldChoices, first: int = 0) -> None:
         self._kept = max(KEPT_VALUES, _PER_VOCABULARY * choices.max_vocabulary)

@@ -90,7 +90,7 @@ class Sketch:
             self._join(kept, counts)
 
     def extend(self, other: Sketch) -> None:
-        """Count the hashes of another sketch of as many at most, as if they had been added here."""
+        """Count the hashes of another sketch of as many at most."""
         if other._bound < self._bound:
             self._bound = other._bound
             known = self._hashes <= self._bound

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _output(arguments: argparse.Namespace) -> AbstractContextManager[None]:
-    """Hold a folder of parts, which takes long to write; a single file is the last writer's."""
+    """Hold the folder of parts that is to be written, if it is one."""
     return nullcontext() if arguments.parts is None else only_writer(arguments.output)
 
 

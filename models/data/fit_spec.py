@@ -71,7 +71,10 @@ class SpecFitter:
         self._bound()
 
     def extend(self, other: SpecFitter) -> None:
-        """Read the lists of another, which must not fold, as those that follow. Raises `ValueError` as `add` does."""
+        """Add the lists of another, which must not fold, as those that follow.
+
+        Raises `ValueError` as `add` does.
+        """
         self._lists += other._lists
         self.shown += other.shown
         self._ignored |= other._ignored

@@ -34,7 +34,10 @@ METADATA_KEY: Final = b"listwright"
 
 @dataclass(frozen=True)
 class ListPart:
-    """Read one part file of a source, anywhere: `first` is the row of its first list among those of all parts."""
+    """Read one part file of a source, in any process.
+
+    `first` is the row of its first list among those of all parts.
+    """
 
     footer: Footer
     first: int
@@ -103,7 +106,10 @@ class ListFile:
                     yield window
 
     def check_request_ids(self) -> Iterator[None]:
-        """Check the request ids alone, a part at each step. Raises `ListFileError` for one that stands twice."""
+        """Check the request ids alone, a part at each step.
+
+        Raises `ListFileError` for one that stands twice.
+        """
         seen = RequestIds(partial(self._request_ids, None, WINDOW))
         for footer in self._footers:
             for ids, place in _ids(footer, None, WINDOW):

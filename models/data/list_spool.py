@@ -22,9 +22,9 @@ CHUNK: Final = 2048
 
 
 class Spool:
-    """Check records and keep them in an open file, which may hold the rows from `first` on of a list file.
+    """Check records and keep them in an open file.
 
-    `path` names the list file in messages.
+    They are the rows from `first` on of the list file that `path` names in messages.
     """
 
     def __init__(self, path: Path, file: IO[bytes], first: int = 0) -> None:
@@ -69,12 +69,12 @@ class Spool:
 
 
 def spooled(file: IO[bytes], chunks: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Read what a spool left in a file, chunk by chunk, with the fields of a schema."""
+    """Read the chunks of a spool's file, with the fields of a schema."""
     return (widened(table, schema) for table in _raw(file, chunks))
 
 
 def joined(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Join the fields of schemas, of which no field has two types that do not join."""
+    """Join the fields of schemas, whose types join."""
     return pa.unify_schemas(list(schemas), promote_options="permissive")
 
 

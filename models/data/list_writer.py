@@ -69,7 +69,7 @@ def noted(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:
 
 
 def part_rows(path: Path, rows: int, parts: int) -> list[range]:
-    """Share rows among parts, as evenly as can be. Raises `ListFileError` for more parts than rows."""
+    """Share rows evenly among parts. Raises `ListFileError` for more parts than rows."""
     if parts > rows:
         raise ListFileError(f"{path}: {rows} lists do not fill {parts} parts")
     return [range(rows * part // parts, rows * (part + 1) // parts) for part in range(parts)]

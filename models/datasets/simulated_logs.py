@@ -69,7 +69,7 @@ def load(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Log:
-    """Sample any rows of a log: each depends on the seed and its own number alone."""
+    """Sample any rows of a log; each depends on seed and row alone."""
 
     config: SimulatorConfig
     seed: int

@@ -1,1 +1,1 @@
-"""Mine and train on a Ray cluster; Ray is imported only if asked for."""
+"""Run long steps on a Ray cluster; Ray is imported only if asked for."""

@@ -6,6 +6,7 @@ check in one process are, so that both find the same.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from models.distributed.tasks import run_tasks
 
 @dataclass(frozen=True, slots=True)
 class SurveyPart:
-    """Survey one part file, and gather from its lists what a feature spec is fitted to."""
+    """Survey one part file, and gather values for a feature spec from it."""
 
     choices: FieldChoices
 
@@ -41,7 +42,7 @@ def survey_on_ray(source: str | Path, choices: FieldChoices, options: RayOptions
     file, whole = ListFile(source), SurveyOfParts(choices)
     parts, ids = file.parts, file.check_request_ids()
     found = run_tasks("survey_part", SurveyPart(choices), parts, options, workers=min(options.size(), len(parts)))
-    with check_bar(file) as bar:
+    with closing(found), check_bar(file) as bar:
         for part, (survey, fitter), _ in zip(parts, found, ids, strict=True):
             whole.fitter.extend(fitter)
             if part.footer.rows:

@@ -8,8 +8,11 @@ whole or not at all, and what is written is what one process would write.
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +36,7 @@ Rows = Callable[[range], Iterator[ListRecord]]
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """Name one part of the list file `path`, its rows, and its files in a work folder."""
+    """Name a part of the list file `path`, its rows, and its files."""
 
     path: Path
     work: Path
@@ -53,7 +56,7 @@ class PartTask:
 
 @dataclass(frozen=True, slots=True)
 class KeptPart:
-    """Hold all that is known of the checked records of a part: their fields, chunks in the file, and counts."""
+    """Describe the checked records of a part: their fields, chunks in the file, and counts."""
 
     schema: pa.Schema
     chunks: int
@@ -82,54 +85,59 @@ class WritePart:
     schema: pa.Schema
 
     def __call__(self, kept: tuple[PartTask, int]) -> None:
-        """Write one part, given its number of chunks. Raises `ListFileError` for records that are gone or cut off."""
+        """Write a part from its chunks of records.
+
+        Raises `ListFileError` for records that are gone or cut off.
+        """
         task, chunks = kept
+        with whole_file(task.file) as partial_file:
+            write_file(partial_file, self.schema, self._tables(task.records, chunks))
+
+    def _tables(self, records: Path, chunks: int) -> Iterator[pa.Table]:
         try:
-            with task.records.open("rb") as file, whole_file(task.file) as partial:
-                write_file(partial, self.schema, spooled(file, chunks, self.schema))
+            with records.open("rb") as file:
+                yield from spooled(file, chunks, self.schema)
         except (OSError, pa.ArrowException) as error:
-            raise ListFileError(
-                f"{task.records}: cannot be read as the records of a part: {first_line(error)}"
-            ) from error
+            problem = f"{records}: cannot be read as the records of a part: {first_line(error)}"
+            raise ListFileError(problem) from error
 
 
 def write_parts(
     path: Path, source: ListSource, *, parts: int, options: RayOptions, done: Callable[[int], object]
 ) -> Summary:
-    """Write the records of a source to a folder of parts, as `list_writer.write_lists` does, and count them.
+    """Write the records of a source to a folder of parts, and count them.
 
-    The process must be connected to the cluster, and the source one that reads any rows alone. `done` is told how many
-    records are made. Raises `ListFileError`, and `RayError` for a run that failed.
+    The folder is that of `list_writer.write_lists`. The process must be connected to the cluster, and the source one
+    that reads any rows alone. `done` is told how many records are made. Raises `ListFileError`, and `RayError` for a
+    run that failed.
     """
     if source.rows is None:
         raise RayError("--ray: the source can only be read in one sequence")
     require_replaceable(path, parts)
     shares = part_rows(path, source.total, parts)
-    workers = min(options.size(), parts)
+    run = partial(run_tasks, options=options, workers=min(options.size(), parts))
     with whole_folder(path.absolute()) as folder:
         work = folder / _WORK
         tasks = [PartTask(path, work, part, share) for part, share in enumerate(shares)]
-        schemas, chunks, summary = list[pa.Schema](), list[int](), Summary()
-        types = FieldTypes()
-        kept = run_tasks("keep_records", KeepRecords(source.rows), tasks, options, workers=workers)
-        for task, found in zip(tasks, kept, strict=True):
-            types.add(found.schema, rows_text(path, task.rows[0], task.rows[-1]))
-            schemas.append(found.schema)
-            chunks.append(found.chunks)
-            summary.extend(found.summary)
-            done(len(task.rows))
+        schemas, chunks, summary, types = list[pa.Schema](), list[int](), Summary(), FieldTypes()
+        with closing(run("keep_records", KeepRecords(source.rows), tasks)) as kept:
+            for task, found in zip(tasks, kept, strict=True):
+                types.add(found.schema, rows_text(path, task.rows[0], task.rows[-1]))
+                schemas.append(found.schema)
+                chunks.append(found.chunks)
+                summary.extend(found.summary)
+                done(len(task.rows))
         write = WritePart(noted(joined(schemas), source.metadata))
-        for _ in run_tasks("write_part", write, zip(tasks, chunks, strict=True), options, workers=workers):
-            pass
+        with closing(run("write_part", write, zip(tasks, chunks, strict=True))) as written:
+            deque(written, maxlen=0)
         _gather(tasks, folder)
         shutil.rmtree(work)
-        for _ in ListFile(folder).check_request_ids():
-            pass
+        deque(ListFile(folder).check_request_ids(), maxlen=0)
     return summary
 
 
 def _gather(tasks: Sequence[PartTask], folder: Path) -> None:
-    """Move the parts out of the work folder, where a lost process may have left more."""
+    """Move the parts out of the work folder; lost processes may have left more."""
     for task in tasks:
         try:
             task.file.replace(folder / task.file.name)

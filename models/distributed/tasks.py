@@ -1,4 +1,4 @@
-"""Run a function for many tasks on a Ray cluster, and take the results in order.
+"""Run a function for many tasks on a Ray cluster; take results in order.
 
 A task whose process is lost is run again by Ray, so that a task must be one that may be run twice.
 """
@@ -6,7 +6,7 @@ A task whose process is lost is run again by Ray, so that a task must be one tha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, TypeVar
 
 from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
@@ -24,12 +24,12 @@ _Result = TypeVar("_Result")
 
 def run_tasks(
     name: str, work: Callable[[_Task], _Result], tasks: Iterable[_Task], options: RayOptions, *, workers: int
-) -> Iterator[_Result]:
-    """Run `work` for every task, `workers` at a time; yield the results in the order of the tasks.
+) -> Generator[_Result]:
+    """Run `work` for every task, `workers` at a time; yield results in the tasks' order.
 
     `name` is that of the tasks on the cluster, where `work` is sent once. The process must be connected to the cluster.
     Raises `ValueError` as `work` does, and `RayError` for a run that failed otherwise. Tasks that are left are stopped
-    then.
+    then, or once the generator is closed.
     """
     ray = load_ray("ray")
 

@@ -64,7 +64,7 @@ class FieldValues:
         self._check_kinds()
 
     def extend(self, other: FieldValues) -> None:
-        """Add the values of the same field in lists that follow. Raises `ValueError` as `add` does."""
+        """Add the field's values in lists that follow. Raises `ValueError` as `add` does."""
         self._has_text |= other._has_text
         self._has_numbers |= other._has_numbers
         self.numbers.extend(other.numbers)

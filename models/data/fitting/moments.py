@@ -71,7 +71,10 @@ class Moments:
 
 
 class Sample:
-    """Draw a sample of at most `most` numbers, by their place alone; the first number has the place `first`."""
+    """Draw a sample of at most `most` numbers, by their place alone.
+
+    The first number has the place `first`.
+    """
 
     def __init__(self, most: int, first: int = 0) -> None:
         self._most = most

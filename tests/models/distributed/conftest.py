@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +13,12 @@ from models.distributed.cluster import RayOptions
 
 
 @pytest.fixture
-def tasks_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every task twice, as those of a process that is lost after its work are."""
+def tasks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Any]]:
+    """Run every task twice, as those of a process that is lost after its work are. Return what runs them."""
 
     def run_tasks(
         _: str, work: Callable[[Any], Any], tasks: Iterable[Any], options: RayOptions, *, workers: int
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         assert 1 <= workers <= options.size()
         for task in tasks:
             work(task)
@@ -27,3 +27,4 @@ def tasks_here(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (parts, checking):
         monkeypatch.setattr(module, "run_tasks", run_tasks)
     monkeypatch.setattr(RayOptions, "size", lambda _: 2)
+    return run_tasks

@@ -123,12 +123,14 @@ def test_a_part_of_another_schema_is_named(lists: Path) -> None:
     ],
 )
 def test_a_part_that_changes_meanwhile_is_named(
-    lists: Path, spoil: Callable[[Path], object], problem: str, monkeypatch: pytest.MonkeyPatch
+    lists: Path,
+    spoil: Callable[[Path], object],
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tasks_here: Callable[..., Iterator[Any]],
 ) -> None:
-    run_tasks = checking.run_tasks
-
     def spoilt(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for i, result in enumerate(run_tasks(*arguments, **options)):
+        for i, result in enumerate(tasks_here(*arguments, **options)):
             if i == 1:
                 spoil(lists / "part-00003.parquet")
             yield result
