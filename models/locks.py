@@ -26,8 +26,24 @@ def only_one(folder: Path, file: str = LOCK_FILE) -> Iterator[None]:
     so one that was killed blocks nobody.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file
-    descriptor = _held(path)
+    with _lock(folder / file, f"{folder}: another process", "is working here"):
+        yield
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Hold a file or folder that is to be written, while the block runs.
+
+    The lock lies beside it. Raises `LockedError` as `only_one` does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path.with_name(f".{path.name}{LOCK_FILE}"), f"{path}: another process", "is writing it"):
+        yield
+
+
+@contextmanager
+def _lock(path: Path, other: str, works: str) -> Iterator[None]:
+    descriptor = _held(path, other, works)
     try:
         yield
     finally:
@@ -35,7 +51,7 @@ def only_one(folder: Path, file: str = LOCK_FILE) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _held(path: Path) -> int:
+def _held(path: Path, other: str, works: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -43,7 +59,7 @@ def _held(path: Path) -> int:
         except BlockingIOError:
             owner = os.read(descriptor, 20).decode("ascii", "replace") or "of unknown number"
             os.close(descriptor)
-            raise LockedError(f"{path.parent}: another process ({owner}) is working here; wait for it") from None
+            raise LockedError(f"{other} ({owner}) {works}; wait for it") from None
         if _is_at(descriptor, path):
             os.truncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode("ascii"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -24,35 +25,42 @@ from models.data.windows import ListWindow
 
 
 class Survey:
-    """Hold all that is counted of a list file, in bounded memory."""
+    """Hold all that is counted of some lists, in bounded memory.
 
-    def __init__(self, choices: FieldChoices, *, embeddings: bool) -> None:
+    They are those of one part file, or of all. `first` is the row of the first list among those of all parts.
+    """
+
+    def __init__(self, choices: FieldChoices, *, embeddings: bool, first: int = 0) -> None:
         self.choices = choices
         self.reads_embeddings = embeddings
         self.counts: dict[Split, Counts] = {split: Counts() for split in SPLITS}
         self.shown_lengths = Lengths()
         self.candidate_lengths = Lengths()
-        self.fields = FieldTallies(choices)
+        self.fields = FieldTallies(choices, first)
         self.exposure = ExposureTally()
         self.requests = RequestTally()
         self.users = UserTally()
         self.spec: FeatureSpec | None = None
 
-    def read(self, windows: Iterator[ListWindow]) -> None:
-        """Count all windows, and fit the feature spec to those trained on.
-
-        Raises `ValueError` for a choice about a field that no window has, or that does not fit its field.
-        """
-        fitter = SpecFitter(self.choices)
+    def read(self, windows: Iterable[ListWindow], fitter: SpecFitter) -> None:
+        """Count all windows, and fit to those trained on. Raises `ValueError` as `SpecFitter.add` does."""
         for window in windows:
             self._add(window)
             trained = np.flatnonzero(is_split(window, "train"))
             if len(trained):
                 bare = replace(window, candidates=replace(window.candidates, embeddings=None))
                 fitter.add(bare if len(trained) == len(window) else bare.take(trained))
-        check_choices(self.choices, self.fields.names())
-        if self.counts["train"].lists:
-            self.spec = fitter.fit()
+
+    def extend(self, other: Survey) -> None:
+        """Count the lists of the next part too."""
+        for split, counts in other.counts.items():
+            self.counts[split] += counts
+        self.shown_lengths.extend(other.shown_lengths)
+        self.candidate_lengths.extend(other.candidate_lengths)
+        self.fields.extend(other.fields)
+        self.exposure.extend(other.exposure)
+        self.requests.extend(other.requests)
+        self.users.extend(other.users)
 
     @property
     def total(self) -> Counts:
@@ -69,26 +77,68 @@ class Survey:
             self.counts[split] += counts
         self.shown_lengths.add(window.shown_counts)
         self.candidate_lengths.add(np.diff(window.starts))
-        for tally in (self.fields, self.exposure, self.requests, self.users):
-            tally.add(window)
+        self.fields.add(window)
+        self.exposure.add(window)
+        self.requests.add(window)
+        self.users.add(window)
+
+
+class SurveyOfParts:
+    """Join the surveys of the part files of a source, in their order."""
+
+    def __init__(self, choices: FieldChoices) -> None:
+        self.fitter = SpecFitter(choices)
+        self._choices = choices
+        self._whole: Survey | None = None
+
+    @property
+    def lists(self) -> int:
+        """Count the lists so far."""
+        return self._whole.total.lists if self._whole else 0
+
+    def add(self, survey: Survey) -> None:
+        """Count the next part, to whose lists `fitter` is fitted too."""
+        if self._whole is None:
+            self._whole = survey
+        else:
+            self._whole.extend(survey)
+
+    def whole(self, source: str | Path) -> Survey:
+        """Return the survey of all parts, with the feature spec.
+
+        Raises `ListFileError` without lists, and `ValueError` for a choice about a field that no list has, or that does
+        not fit its field.
+        """
+        if self._whole is None or not self.lists:
+            raise ListFileError(f"{source}: has no lists")
+        check_choices(self._choices, self._whole.fields.names())
+        if self._whole.counts["train"].lists:
+            self._whole.spec = self.fitter.fit()
+        return self._whole
 
 
 def survey_file(source: str | Path, choices: FieldChoices | None = None, *, embeddings: bool = True) -> Survey:
-    """Read a list file once and count it; `embeddings` only if asked for.
+    """Count a list file in one pass, part by part; `embeddings` only if asked for.
 
-    Raises `ListFileError` for a broken file, and `ValueError` as `Survey.read` does.
+    Raises `ListFileError` for a broken file, and `ValueError` as `SurveyOfParts` and `Survey.read` do.
     """
-    file = ListFile(source)
-    survey = Survey(choices or FieldChoices(), embeddings=embeddings)
-    bar = tqdm(total=len(file), desc="check", unit="list", disable=None, leave=False)
-    with bar:
-        survey.read(_told(file.windows(embeddings=embeddings), bar))
-    if not survey.total.lists:
-        raise ListFileError(f"{source}: has no lists")
-    return survey
+    file, choices = ListFile(source), choices or FieldChoices()
+    parts = SurveyOfParts(choices)
+    with check_bar(file) as bar:
+        windows = _told(file.windows(embeddings=embeddings), bar)
+        for _, own in groupby(windows, key=lambda window: window.source):
+            survey = Survey(choices, embeddings=embeddings, first=parts.lists)
+            survey.read(own, parts.fitter)
+            parts.add(survey)
+    return parts.whole(source)
 
 
-def _told(windows: Iterator[ListWindow], bar: Any) -> Iterator[ListWindow]:
+def check_bar(file: ListFile) -> tqdm[NoReturn]:
+    """Show the progress of a check."""
+    return tqdm(total=len(file), desc="check", unit="list", disable=None, leave=False)
+
+
+def _told(windows: Iterator[ListWindow], bar: tqdm[NoReturn]) -> Iterator[ListWindow]:
     for window in windows:
         yield window
         bar.update(len(window))

@@ -54,6 +54,12 @@ class Lengths:
         new[: len(self._counts)] += self._counts
         self._counts = new
 
+    def extend(self, other: Lengths) -> None:
+        """Count the lengths of another."""
+        longer, shorter = sorted((self._counts, other._counts), key=len, reverse=True)
+        self._counts = longer.copy()
+        self._counts[: len(shorter)] += shorter
+
     def quantile(self, share: float) -> int:
         """Return a quantile of the lengths by its share; 0 without lists."""
         totals = np.cumsum(self._counts)

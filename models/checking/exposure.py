@@ -25,13 +25,20 @@ class ExposureTally:
     def add(self, window: ListWindow) -> None:
         """Compare the shown lists of a window."""
         for name, values in _keys(window):
-            compared, followed = _compare(values, window)
-            self.compared[name] = self.compared.get(name, 0) + compared
-            self.followed[name] = self.followed.get(name, 0) + followed
+            self._count(name, *_compare(values, window))
+
+    def extend(self, other: ExposureTally) -> None:
+        """Count the lists of another tally too."""
+        for name, compared in other.compared.items():
+            self._count(name, compared, other.followed[name])
 
     def share(self, name: str) -> float:
         """Compute the share of the compared lists that follow a score's order."""
         return self.followed[name] / self.compared[name] if self.compared.get(name) else 0.0
+
+    def _count(self, name: str, compared: int, followed: int) -> None:
+        self.compared[name] = self.compared.get(name, 0) + compared
+        self.followed[name] = self.followed.get(name, 0) + followed
 
 
 def _keys(window: ListWindow) -> Iterator[tuple[str, Floats]]:

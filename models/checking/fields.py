@@ -18,6 +18,8 @@ from models.data.windows import ListWindow
 GROUPS: Final = ("user", "context", "item")
 _SAMPLE: Final = 3
 _PER_VOCABULARY: Final = 4
+_PER_LIST: Final = 1 << 20
+"""Places of a field's numbers for each list, more than it has candidates."""
 
 ReadAs = Literal["category", "number", "hashed", "ignored"]
 
@@ -48,13 +50,17 @@ class FieldReport:
 
 
 class FieldTallies:
-    """Count the values of all features, scores, the price and the embeddings."""
+    """Count the values of all features, scores, the price and the embeddings.
 
-    def __init__(self, choices: FieldChoices) -> None:
+    `first` is the row of the first list.
+    """
+
+    def __init__(self, choices: FieldChoices, first: int = 0) -> None:
         self._kept = max(KEPT_VALUES, _PER_VOCABULARY * choices.max_vocabulary)
+        self._first = first * _PER_LIST
         self.features: dict[str, dict[str, ValueTally]] = {group: {} for group in GROUPS}
         self.scores: dict[str, RangeTally] = {}
-        self.price = RangeTally()
+        self.price = RangeTally(self._first)
         self.rows = dict.fromkeys(GROUPS, 0)
         self.embedded = 0
         self.width: int | None = None
@@ -70,12 +76,25 @@ class FieldTallies:
         for group, (rows, columns) in groups.items():
             self.rows[group] += rows
             for name, column in columns.items():
-                self.features[group].setdefault(name, ValueTally(self._kept)).add(column)
+                self._feature(group, name).add(column)
         for name, column in items.scores.items():
-            self.scores.setdefault(name, RangeTally()).add(column)
+            self._score(name).add(column)
         self.price.add(items.price)
         if items.embeddings is not None:
             self._add_embeddings(items.embeddings)
+
+    def extend(self, other: FieldTallies) -> None:
+        """Count the values of other lists too."""
+        for group in GROUPS:
+            self.rows[group] += other.rows[group]
+            for name, tally in other.features[group].items():
+                self._feature(group, name).extend(tally)
+        for name, numbers in other.scores.items():
+            self._score(name).extend(numbers)
+        self.price.extend(other.price)
+        self.embedded += other.embedded
+        if other.width is not None:
+            self.width = max(self.width or 0, other.width)
 
     def missing(self, group: str, present: int) -> float:
         """Compute the share of a group's rows without a value."""
@@ -91,6 +110,12 @@ class FieldTallies:
         """List every feature and score as ``group.name``, and the price."""
         features = {f"{group}.{name}" for group, fields in self.features.items() for name in fields}
         return features | {f"scores.{name}" for name in self.scores} | {"price"}
+
+    def _feature(self, group: str, name: str) -> ValueTally:
+        return self.features[group].setdefault(name, ValueTally(self._kept, self._first))
+
+    def _score(self, name: str) -> RangeTally:
+        return self.scores.setdefault(name, RangeTally(self._first))
 
     def _add_embeddings(self, column: pa.Array) -> None:
         known = column.drop_null()

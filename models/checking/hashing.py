@@ -86,9 +86,20 @@ class Sketch:
     def add(self, hashes: Hashes) -> None:
         """Count hashes."""
         kept, counts = np.unique(hashes[hashes <= self._bound], return_counts=True)
-        if not len(kept):
-            return
-        joined, places = np.unique(np.concatenate([self._hashes, kept]), return_inverse=True)
+        if len(kept):
+            self._join(kept, counts)
+
+    def extend(self, other: Sketch) -> None:
+        """Count the hashes of another sketch of as many at most."""
+        if other._bound < self._bound:
+            self._bound = other._bound
+            known = self._hashes <= self._bound
+            self._hashes, self._counts = self._hashes[known], self._counts[known]
+        known = other._hashes <= self._bound
+        self._join(other._hashes[known], other._counts[known])
+
+    def _join(self, hashes: Hashes, counts: Ints) -> None:
+        joined, places = np.unique(np.concatenate([self._hashes, hashes]), return_inverse=True)
         totals = np.bincount(places, np.concatenate([self._counts, counts]), len(joined)).astype(np.int64)
         if len(joined) > self._most:
             joined, totals = joined[: self._most], totals[: self._most]

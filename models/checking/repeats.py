@@ -32,6 +32,10 @@ class RequestTally:
         """Count the requests of a window."""
         self._sketch.add(_request_hashes(window))
 
+    def extend(self, other: RequestTally) -> None:
+        """Count the requests of another tally too."""
+        self._sketch.extend(other._sketch)
+
     @property
     def repeated_share(self) -> float:
         """Compute the share of requests that came before."""
@@ -50,9 +54,14 @@ class UserTally:
             column = window.user[name]
             known = column.is_valid().to_numpy(zero_copy_only=False)
             hashes = column_hashes(column)
-            sketches = self._sketches.setdefault(name, {split: Sketch(_KEPT) for split in SPLITS})
-            for split, sketch in sketches.items():
+            for split, sketch in self._of(name).items():
                 sketch.add(hashes[known & is_split(window, split)])
+
+    def extend(self, other: UserTally) -> None:
+        """Count the users of another tally too."""
+        for name, sketches in other._sketches.items():
+            for split, sketch in self._of(name).items():
+                sketch.extend(sketches[split])
 
     def distinct(self, name: str, split: Split) -> int:
         """Count, or estimate, the users of a split."""
@@ -61,6 +70,9 @@ class UserTally:
     def overlaps(self) -> dict[str, float]:
         """Map each id field to the share of test users who are in training too."""
         return {name: sketches["test"].share_within(sketches["train"]) for name, sketches in self._sketches.items()}
+
+    def _of(self, name: str) -> dict[Split, Sketch]:
+        return self._sketches.setdefault(name, {split: Sketch(_KEPT) for split in SPLITS})
 
 
 def _request_hashes(window: ListWindow) -> Hashes:

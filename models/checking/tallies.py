@@ -25,14 +25,18 @@ _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
 class RangeTally:
-    """Count numbers: their range, mean and median, zeros, and those outside 0 to 1."""
+    """Count numbers: their range, mean and median, zeros, and those outside 0 to 1.
 
-    def __init__(self) -> None:
+    `first` is the place of the first number for the sample that the median is of. Tallies that are to be joined have
+    numbers of different places.
+    """
+
+    def __init__(self, first: int = 0) -> None:
         self.present = 0
         self.zeros = 0
         self.outside_unit = 0
         self.low, self.high, self._sum = math.inf, -math.inf, 0.0
-        self._sample = Sample(_SAMPLED)
+        self._sample = Sample(_SAMPLED, first)
 
     def add(self, column: pa.Array) -> None:
         """Count the numbers of a column, which may hold nulls."""
@@ -45,6 +49,15 @@ class RangeTally:
         self.outside_unit += int(((values < 0) | (values > 1)).sum())
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         self._sum += float(values.sum())
+
+    def extend(self, other: RangeTally) -> None:
+        """Count the numbers of another tally too."""
+        self.present += other.present
+        self.zeros += other.zeros
+        self.outside_unit += other.outside_unit
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self._sum += other._sum
+        self._sample.extend(other._sample)
 
     @property
     def mean(self) -> float:
@@ -65,11 +78,11 @@ class ValueTally:
     once there are that many.
     """
 
-    def __init__(self, kept: int = KEPT_VALUES) -> None:
+    def __init__(self, kept: int = KEPT_VALUES, first: int = 0) -> None:
         self.present = 0
         self.whole = True
         self.numeric_text = True
-        self.numbers = RangeTally()
+        self.numbers = RangeTally(first)
         self.type: pa.DataType | None = None
         self._sketch = Sketch()
         self._kept = kept
@@ -97,6 +110,20 @@ class ValueTally:
             self.numeric_text = False
             self._add_numbers(values)
         self._count(distinct, counted.field(1))
+
+    def extend(self, other: ValueTally) -> None:
+        """Count the values of another tally too."""
+        if other.type is None:
+            return
+        self.present += other.present
+        self.type = _joint_type(self.type, other.type)
+        self.whole = self.whole and other.whole
+        self.numeric_text = self.numeric_text and other.numeric_text
+        self.numbers.extend(other.numbers)
+        self._sketch.extend(other._sketch)
+        self._counted += other._counted
+        if other._counts is not None:
+            self._count(*(other._counts[name].combine_chunks() for name in ("v", "n")))
 
     @property
     def distinct(self) -> int:
@@ -148,7 +175,7 @@ class ValueTally:
             new = pa.concat_tables([old, new]).group_by("v").aggregate([("n", "sum")])
             new = pa.table({"v": new["v"], "n": new["n_sum"]})
         if new.num_rows > self._kept:
-            new = new.sort_by([("n", "descending")]).slice(0, self._kept // 2)
+            new = new.sort_by([("n", "descending"), ("v", "ascending")]).slice(0, self._kept // 2)
         self._counts = new.combine_chunks()
 
 

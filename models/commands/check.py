@@ -10,6 +10,8 @@ from models.checking.check import survey_file
 from models.checking.report import findings, report_json, report_text
 from models.commands.fields import add_field_options, field_choices
 from models.data.list_file import read_metadata
+from models.distributed.checking import survey_on_ray
+from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.files import write_json
 from models.options import LIST_FILE
 
@@ -22,11 +24,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
     add_field_options(parser)
+    add_ray_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the result, write it as JSON if asked, and return the exit status."""
-    survey = survey_file(arguments.file, field_choices(arguments))
+    ray, choices = RayOptions.of(arguments), field_choices(arguments)
+    if ray is None:
+        survey = survey_file(arguments.file, choices)
+    else:
+        with connected(ray):
+            survey = survey_on_ray(arguments.file, choices, ray)
     notes = read_metadata(arguments.file)
     if arguments.json is not None:
         write_json(arguments.json, report_json(arguments.file, survey, notes))

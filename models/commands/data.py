@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from models.commands import check, csv_log, items, simulator
 from models.data.list_writer import write_lists
 from models.datasets import expedia, movielens, taobao_ad, trivago
 from models.datasets.source import ListSource, Summary
+from models.distributed.cluster import RayOptions, connected
+from models.distributed.parts import write_parts
 from models.files import ended_by_sigterm
+from models.locks import only_writer
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -43,8 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.source == "items":
         return items.run(arguments)
     _require_other_output(arguments)
-    with ended_by_sigterm():
+    with ended_by_sigterm(), _output(arguments):
         return csv_log.convert(arguments) if arguments.source == "csv" else _convert(arguments)
+
+
+def _output(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """Hold the folder of parts that is to be written, if it is one."""
+    return nullcontext() if arguments.parts is None else only_writer(arguments.output)
 
 
 def _require_other_output(arguments: argparse.Namespace) -> None:
@@ -58,11 +67,22 @@ def _require_other_output(arguments: argparse.Namespace) -> None:
 
 def _convert(arguments: argparse.Namespace) -> int:
     source: ListSource = arguments.load(arguments)
-    summary = Summary()
+    ray = RayOptions.of(arguments)
     bar = tqdm(source.records, total=source.total, unit="list", disable=True if arguments.quiet else None)
-    write_lists(arguments.output, summary.watch(bar), source.metadata, parts=arguments.parts)
+    if ray is None:
+        summary = Summary()
+        write_lists(arguments.output, summary.watch(bar), source.metadata, parts=arguments.parts)
+    else:
+        summary = _convert_on_ray(arguments, source, ray, bar)
     print(f"{arguments.output}\n{summary.text()}")
     return 0
+
+
+def _convert_on_ray(arguments: argparse.Namespace, source: ListSource, ray: RayOptions, bar: Any) -> Summary:
+    if arguments.parts is None:
+        raise ValueError("--ray: writes a folder of part files; say with --parts how many")
+    with connected(ray), bar:
+        return write_parts(arguments.output, source, parts=arguments.parts, options=ray, done=bar.update)
 
 
 def _source(
@@ -77,6 +97,7 @@ def _source(
     parser.add_argument("--parts", type=int, default=None, metavar="N", help=text)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(ray=None, workers=None)  # for sources that are read in one sequence
     return parser
 
 

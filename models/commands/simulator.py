@@ -13,6 +13,7 @@ from models.datasets.declared_world import DECLARED, EXPLORATION, LENGTH
 from models.datasets.given_items import with_items_of
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource
+from models.distributed.cluster import add_ray_options
 from models.options import LIST_FILE
 
 _WORLD: Final[Mapping[str, str]] = {
@@ -64,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--brand-feature", metavar="NAME", help="the feature of that file that is the brand (default: brands are drawn)"
     )
+    add_ray_options(parser)
     parser.set_defaults(load=load)
 
 

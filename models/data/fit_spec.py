@@ -43,16 +43,17 @@ class SpecFitter:
     refused, too.
 
     Memory is bounded. Up to `MOST_HELD` numbers all figures are exact; beyond, mean and deviation are so but for
-    rounding, and medians are those of up to a million values drawn by their place.
+    rounding, and medians are those of up to a million values drawn by their place. Only a fitter that does not fold
+    holds all numbers: `extend` adds them to another's.
     """
 
-    def __init__(self, choices: FieldChoices | None = None) -> None:
+    def __init__(self, choices: FieldChoices | None = None, *, folds: bool = True) -> None:
         self._choices = choices or FieldChoices()
         self._groups: dict[str, dict[str, FieldValues]] = {group: {} for group in _GROUPS}
         self._ignored = set[tuple[str, str]]()
         self.shown = 0
         self._lists = 0
-        self._folds = False
+        self._may_fold, self._folds = folds, False
 
     def add(self, window: ListWindow) -> None:
         """Read the lists of a window.
@@ -67,6 +68,19 @@ class SpecFitter:
         self._add_columns("item", items.features)
         self._add_columns("scores", items.scores)
         self._add_columns("price", {"price": items.price})
+        self._bound()
+
+    def extend(self, other: SpecFitter) -> None:
+        """Add the lists of another, which must not fold, as those that follow.
+
+        Raises `ValueError` as `add` does.
+        """
+        self._lists += other._lists
+        self.shown += other.shown
+        self._ignored |= other._ignored
+        for group, fields in other._groups.items():
+            for name, values in fields.items():
+                self._values(group, name).extend(values)
         self._bound()
 
     def add_records(self, records: Iterable[ListRecord]) -> None:
@@ -103,14 +117,18 @@ class SpecFitter:
 
     def _add_columns(self, group: str, columns: _Columns) -> None:
         for name, column in columns.items():
-            kind = self._kind(group, name)
-            if kind == "ignore":
+            if self._kind(group, name) == "ignore":
                 self._ignored.add((group, name))
                 continue
-            own = self._groups[group]
-            if name not in own:
-                own[name] = FieldValues(name if group == "price" else f"{group}.{name}", kind, self._choices)
-            own[name].add(column)
+            self._values(group, name).add(column)
+
+    def _values(self, group: str, name: str) -> FieldValues:
+        """Find where the values of a field are gathered."""
+        own = self._groups[group]
+        if name not in own:
+            path = name if group == "price" else f"{group}.{name}"
+            own[name] = FieldValues(path, self._kind(group, name), self._choices)
+        return own[name]
 
     def _kind(self, group: str, name: str) -> FieldKind | None:
         kind = self._choices.kind(group, name)
@@ -120,6 +138,8 @@ class SpecFitter:
 
     def _bound(self) -> None:
         """Fold numbers once they are too many to hold."""
+        if not self._may_fold:
+            return
         every = [values.numbers for group in self._groups.values() for values in group.values()]
         self._folds = self._folds or sum(numbers.held for numbers in every) > MOST_HELD
         for numbers in every:

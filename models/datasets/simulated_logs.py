@@ -51,10 +51,7 @@ def load(
             raise ValueError(f"{name} must be at least {least}, not {value}")
     if not 1 <= length <= config.candidates:
         raise ValueError(f"length must be between 1 and the {config.candidates} candidates, not {length}")
-    policy, described = _policy(length, temperature, exploration)
-    simulator = Simulator(config)
-    requests = (simulator.request(seed, index) for index in range(lists))
-    records = (_record(simulator, request, policy) for request in requests)
+    log = _Log(config, seed, length, temperature, exploration)
     metadata = {
         "source": "simulator",
         "simulated": True,
@@ -62,12 +59,34 @@ def load(
         "seed": seed,
         "lists": lists,
         "length": length,
-        **described,
+        **log.policy[1],
         "split": "hash of the user, 80/10/10",
         "prior": "the truth of item and user without list context, with noise per item and per request and item",
         "embedding": "noisy item latent beside half the category's one-hot vector",
     }
-    return ListSource(records, lists, metadata)
+    return ListSource(log(range(lists)), lists, metadata, log)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Log:
+    """Sample any rows of a log; each depends on seed and row alone."""
+
+    config: SimulatorConfig
+    seed: int
+    length: int
+    temperature: float
+    exploration: float | None
+
+    @property
+    def policy(self) -> tuple[_Expose, dict[str, Any]]:
+        """Return the logging policy, and what the metadata say of it. Raises `ValueError`."""
+        return _policy(self.length, self.temperature, self.exploration)
+
+    def __call__(self, rows: range) -> Iterator[ListRecord]:
+        """Sample the records of some rows."""
+        simulator, (policy, _) = Simulator(self.config), self.policy
+        requests = (simulator.request(self.seed, index) for index in rows)
+        return (_record(simulator, request, policy) for request in requests)
 
 
 def _policy(length: int, temperature: float, exploration: float | None) -> tuple[_Expose, dict[str, Any]]:

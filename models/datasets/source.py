@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,15 @@ from models.data.records import ListRecord
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """Hold records (read once), their `total` for a progress bar, and the file's metadata."""
+    """Hold records (read once), their `total` for a progress bar, and the file's metadata.
+
+    `rows` reads some rows alone, where a source can: the same records each time, in any process that it is sent to.
+    """
 
     records: Iterator[ListRecord]
     total: int
     metadata: Mapping[str, Any]
+    rows: Callable[[range], Iterator[ListRecord]] | None = None
 
 
 @dataclass(slots=True)
@@ -32,9 +36,9 @@ class Summary:
     exposed: int = 0
     clicks: int = 0
     purchases: int | None = None
-    gmv: float = 0.0
     longest: int = 0
     # Arrays of numbers: a log of millions of lists has tens of millions of items.
+    _gmv: array[float] = field(default_factory=lambda: array("d"))
     _labels: array[int] = field(default_factory=lambda: array("b"))
     _scores: array[float] = field(default_factory=lambda: array("d"))
     _within: array[float] = field(default_factory=lambda: array("d"))
@@ -44,6 +48,25 @@ class Summary:
         for record in records:
             self._add(record)
             yield record
+
+    def extend(self, other: Summary) -> None:
+        """Count the records of another summary too, as those that follow."""
+        self.splits.update(other.splits)
+        self.candidates += other.candidates
+        self.exposed += other.exposed
+        self.longest = max(self.longest, other.longest)
+        self.clicks += other.clicks
+        if other.purchases is not None:
+            self.purchases = (self.purchases or 0) + other.purchases
+        self._gmv.extend(other._gmv)
+        self._labels.extend(other._labels)
+        self._scores.extend(other._scores)
+        self._within.extend(other._within)
+
+    @property
+    def gmv(self) -> float:
+        """Add up the GMV of all lists, in their order."""
+        return sum(self._gmv)
 
     def text(self) -> str:
         """Format the summary in a few lines for the terminal."""
@@ -70,7 +93,7 @@ class Summary:
         if record.purchases is not None:
             self.purchases = (self.purchases or 0) + sum(record.purchases)
         if record.gmv is not None:
-            self.gmv += sum(record.gmv)
+            self._gmv.append(sum(record.gmv))
         scored = [record.candidates[i].scores.get("ctr") for i in record.exposed]
         scores = [s for s in scored if s is not None]
         if len(scores) == len(scored):

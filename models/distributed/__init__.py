@@ -1,1 +1,1 @@
-"""Mine, train and evaluate on a Ray cluster; Ray is imported only if asked for."""
+"""Run long steps on a Ray cluster; Ray is imported only if asked for."""

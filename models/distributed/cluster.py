@@ -51,15 +51,16 @@ class RayOptions:
     def of(cls, arguments: argparse.Namespace) -> RayOptions | None:
         """Read the options of the command line; None without ``--ray``.
 
-        Whether to use GPUs is asked of the machines where the work is done, unless ``--device`` says. Raises
-        `ValueError`.
+        Whether to use GPUs is asked of the machines where the work is done, unless ``--device`` says; a command without
+        that option uses none. Raises `ValueError`.
         """
         check_at_least(arguments, workers=1)
         if arguments.ray is None:
             if arguments.workers is not None:
                 raise ValueError("--workers: needs --ray")
             return None
-        return cls(arguments.ray, arguments.workers, arguments.threads or 1, arguments.device)
+        threads, device = getattr(arguments, "threads", None), getattr(arguments, "device", "cpu")
+        return cls(arguments.ray, arguments.workers, threads or 1, device)
 
     def gpu(self) -> bool:
         """Tell whether the workers of the cluster at hand have a GPU each."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.locks import LOCK_FILE, LockedError, only_one
+from models.locks import LOCK_FILE, LockedError, only_one, only_writer
 
 HOLD = """
 import sys, time
@@ -53,3 +53,14 @@ def test_a_refusal_leaves_the_lock_with_its_owner(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(LockedError), only_one(tmp_path):
                 raise AssertionError("held twice")
+
+
+def test_what_is_written_is_held_by_a_lock_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lists"
+    with only_writer(path):
+        assert [entry.name for entry in path.parent.iterdir()] == [".lists.lock"]
+        with pytest.raises(LockedError, match=r"lists: another process \(\d+\) is writing it"), only_writer(path):
+            raise AssertionError("both write it")
+        with only_writer(path.with_name("others")):
+            pass
+    assert list(path.parent.iterdir()) == []

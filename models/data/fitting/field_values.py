@@ -63,6 +63,16 @@ class FieldValues:
             self._add_text(column)
         self._check_kinds()
 
+    def extend(self, other: FieldValues) -> None:
+        """Add the field's values in lists that follow. Raises `ValueError` as `add` does."""
+        self._has_text |= other._has_text
+        self._has_numbers |= other._has_numbers
+        self.numbers.extend(other.numbers)
+        self._countless |= other._countless
+        self._counts.update(other._counts)
+        self._limit()
+        self._check_kinds()
+
     def field(self, name: str) -> Field:
         """Decide how the field is encoded, as `SpecFitter` says."""
         if self._is_category():
@@ -97,9 +107,13 @@ class FieldValues:
         found = pc.value_counts(column)
         for value, count in zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True):
             self._counts[canonical_text(value)] += count
+        self._limit()
+
+    def _limit(self) -> None:
+        """Count no further where there are too many values."""
         if self._kind == "category" and len(self._counts) > MOST_COUNTED:
             raise ValueError(f"{self.path}: has over {MOST_COUNTED:,} values, too many for a category; hash it instead")
-        if self._kind != "category" and len(self._counts) > self._most:
+        if self._countless or (self._kind != "category" and len(self._counts) > self._most):
             self._countless = True
             self._counts.clear()
 

@@ -71,24 +71,31 @@ class Moments:
 
 
 class Sample:
-    """Draw a sample of at most `most` numbers, by their place alone."""
+    """Draw a sample of at most `most` numbers, by their place alone.
 
-    def __init__(self, most: int) -> None:
+    The first number has the place `first`.
+    """
+
+    def __init__(self, most: int, first: int = 0) -> None:
         self._most = most
         self._values: list[Floats] = []
         self._ranks: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
-        self._seen = self._kept = 0
+        self._seen, self._kept = first, 0
         self._bound = np.uint64(2**64 - 1)
 
     def add(self, values: Floats) -> None:
         """Look at more numbers."""
         self._keep(values, self._ranks_of(values))
         self._seen += len(values)
-        while self._kept > self._most:
-            kept, ranks = np.concatenate(self._values), np.concatenate(self._ranks)
-            self._values, self._ranks, self._kept = [], [], 0
-            self._bound = self._bound // np.uint64(2)
-            self._keep(kept, ranks)
+        self._shrink()
+
+    def extend(self, other: Sample) -> None:
+        """Join the sample of numbers of other places, of as many at most."""
+        if other._bound < self._bound:
+            self._narrow(other._bound)
+        for values, ranks in zip(other._values, other._ranks, strict=True):
+            self._keep(values, ranks)
+        self._shrink()
 
     def __len__(self) -> int:
         return self._kept
@@ -102,6 +109,17 @@ class Sample:
     def _ranks_of(self, following: Floats) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
         """Rank the numbers that follow those seen: the lowest ranks are drawn."""
         return np.arange(self._seen, self._seen + len(following), dtype=np.uint64) * _MIXER
+
+    def _shrink(self) -> None:
+        while self._kept > self._most:
+            self._narrow(self._bound // np.uint64(2))
+
+    def _narrow(self, bound: np.uint64) -> None:
+        """Keep only numbers of ranks up to `bound`."""
+        values, ranks, self._bound = self._values, self._ranks, bound
+        self._values, self._ranks, self._kept = [], [], 0
+        if values:
+            self._keep(np.concatenate(values), np.concatenate(ranks))
 
     def _keep(self, values: Floats, ranks: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> None:
         chosen = ranks <= self._bound

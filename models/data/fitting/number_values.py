@@ -51,6 +51,14 @@ class NumberValues:
         if self.folded and self.held >= BLOCK:
             self.fold()
 
+    def extend(self, other: NumberValues) -> None:
+        """Add the numbers that another holds, all of them, as those that follow."""
+        assert not other.folded, "folded numbers are no longer there to be added"
+        self._least, self._most = min(self._least, other._least), max(self._most, other._most)
+        self._held.extend(other._held)
+        if self.folded and self.held >= BLOCK:
+            self.fold()
+
     def fold(self) -> None:
         """Fold what is held into moments and a sample, whole blocks only."""
         if self._moments is None:

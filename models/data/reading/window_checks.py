@@ -39,10 +39,14 @@ def check_request_ids(window: ListWindow, seen: RequestIds) -> None:
 
     Raises `ListFileError`.
     """
-    at = seen.repeated(window.request_ids)
+    check_new(window.request_ids, Place(window.source, "request_id", window.rows), seen)
+
+
+def check_new(ids: pa.Array, place: Place, seen: RequestIds) -> None:
+    """Check that no id at a place stands twice or was seen before. Raises `ListFileError`."""
+    at = seen.repeated(ids)
     if at is not None:
-        word = window.request_ids[at].as_py()
-        raise Place(window.source, "request_id", window.rows).error(f"{word!r} stands twice", at)
+        raise place.error(f"{ids[at].as_py()!r} stands twice", at)
 
 
 def _check_splits(splits: pa.Array, place: Place) -> None:

@@ -57,3 +57,17 @@ def test_a_full_sketch_estimates_within_a_few_percent_and_does_not_grow() -> Non
     assert other.share_within(one) == 1.0
     assert one.share_within(other) == pytest.approx(0.25, abs=0.05)
     assert len(one._hashes) == 4096
+
+
+@given(st.lists(st.lists(st.integers(0, 200), max_size=60), min_size=2, max_size=5), st.integers(1, 5))
+def test_sketches_of_parts_join_to_the_sketch_of_all(parts: list[list[int]], step: int) -> None:
+    whole, joint = Sketch(most=32), Sketch(most=32)
+    for part in parts:
+        hashes, own = mix(np.array(part, np.uint64)), Sketch(most=32)
+        for i in range(step):
+            whole.add(hashes[i::step])
+            own.add(hashes[i::step])
+        joint.extend(own)
+    assert (joint.exact, joint.distinct) == (whole.exact, whole.distinct)
+    assert joint.repeated_share == whole.repeated_share
+    assert joint.share_within(whole) == (1.0 if any(parts) else 0.0)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from models.checking.tallies import RangeTally, ValueTally, alike
+from models.data.fitting.moments import Sample
 
 
 def test_frequent_values_survive_among_many_rare_ones() -> None:
@@ -48,6 +49,43 @@ def test_a_median_of_very_many_numbers_is_that_of_a_sample() -> None:
     assert tally.median == pytest.approx(500_000, rel=0.01)
     assert len(tally._sample) <= 1 << 17
     assert (tally.low, tally.high, tally.mean) == (0, 999_999, 499_999.5)
+
+
+def test_tallies_of_parts_join_to_one_of_all() -> None:
+    parts = [pa.array([1, 2, 2, None]), pa.array([], pa.int64()), pa.array([2.0, 3.5]), pa.array([2.0, 8.0])]
+    whole, joint = ValueTally(), ValueTally()
+    for first, part in enumerate(parts):
+        own = ValueTally(first=first << 20)
+        for tally in (whole, own):
+            tally.add(part)
+        joint.extend(own)
+    for name in ("present", "whole", "numeric_text", "distinct", "exact", "type"):
+        assert getattr(joint, name) == getattr(whole, name)
+    assert joint.frequent() == whole.frequent() == [(2.0, 4), (1.0, 1), (3.5, 1), (8.0, 1)]
+    assert joint.share_outside(("2",)) == whole.share_outside(("2",))
+    for name in ("low", "high", "mean", "median", "zeros", "outside_unit"):
+        assert getattr(joint.numbers, name) == getattr(whole.numbers, name)
+
+
+def test_frequent_values_of_parts_survive_among_many_rare_ones() -> None:
+    joint = ValueTally(kept=100)
+    for part in range(20):
+        own = ValueTally(kept=100)
+        own.add(pa.array([*(f"r{part}-{i}" for i in range(300)), *["common"] * 3]))
+        joint.extend(own)
+    assert joint.frequent()[0] == ("common", 60)
+    assert (joint.distinct, len(joint.frequent()) <= 100) == (6001, True)
+
+
+def test_samples_of_parts_join_to_a_bounded_sample_of_all() -> None:
+    numbers, joint, whole = np.arange(10_000.0), Sample(500), Sample(500)
+    for begin, end in ((0, 3000), (3000, 3001), (3001, 10_000)):
+        own = Sample(500, begin)
+        for sample in (own, whole):
+            sample.add(numbers[begin:end])
+        joint.extend(own)
+    assert len(joint) == len(whole) <= 500
+    assert joint.median() == whole.median() == pytest.approx(5000, rel=0.02)
 
 
 def test_texts_that_look_alike_are_paired() -> None:

@@ -178,6 +178,40 @@ def test_numbers_are_folded_once_all_fields_together_hold_too_many(
                 assert one.default == other.default
 
 
+@pytest.mark.parametrize("most", [100, 1 << 20])
+@pytest.mark.parametrize("size", [7, 30])
+def test_fitters_of_parts_join_to_the_spec_of_all(
+    tmp_path: Path, size: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, choices = written(tmp_path, make_records(80)), FieldChoices({"age": "hash", "hour": "ignore"})
+    monkeypatch.setattr(fit_spec, "MOST_HELD", most)
+    monkeypatch.setattr("models.data.fitting.number_values.BLOCK", 16)
+    joint = SpecFitter(choices)
+    for window in ListFile(path).windows(size=size):
+        part = SpecFitter(choices, folds=False)
+        part.add(window)
+        joint.extend(part)
+    assert joint.fit().fingerprint == fitted(path, choices).fingerprint
+
+
+def test_values_of_parts_are_too_many_or_of_two_kinds_only_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def values(array: pa.Array, kind: FieldKind | None = None) -> FieldValues:
+        found = FieldValues("item.x", kind, FieldChoices(max_vocabulary=4, hash_buckets=16))
+        found.add(array)
+        return found
+
+    joint = values(pa.array([f"v{i}" for i in range(10)]))
+    joint.extend(values(pa.array([f"w{i}" for i in range(10)])))
+    joint.extend(values(pa.array(["v1"])))
+    assert joint.field("x") == Hashed("x", 16)
+    with pytest.raises(ValueError, match=r"item\.x: holds numbers in some lists and text in others"):
+        joint.extend(values(pa.array([1.0])))
+    monkeypatch.setattr(field_values, "MOST_COUNTED", 15)
+    chosen = values(pa.array(range(10)), "category")
+    with pytest.raises(ValueError, match=r"item\.x: has over 15 values"):
+        chosen.extend(values(pa.array(range(10, 20)), "category"))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_numbers_that_are_not_finite_are_refused_by_name(value: Scalar) -> None:
     with pytest.raises(ValueError, match=r"item\.x: holds (nan|inf), not a finite number"):

@@ -52,9 +52,9 @@ def mining(folder: Path) -> list[str]:
 
 
 def require_the_rows_of_one_process(command: Sequence[str], out: Path) -> None:
-    """Mine in this process too, and compare all files."""
+    """Do it in this process too, and compare all files."""
     here = out.with_name("here")
-    assert main([*command, "--out", str(here)]) == 0
+    assert main([*command, str(here)]) == 0
     found = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (here, out)]
     assert found[0] == found[1]
 
@@ -65,7 +65,7 @@ def test_a_killed_actor_costs_no_row_and_the_files_are_those_of_one_process(tmp_
     kill_one(process, "ray::MapWorker", shard_path(out, 0).exists)
     assert listening(process.pid) <= LOOPBACK
     assert "60 requests in 30 shards" in finished(process)
-    require_the_rows_of_one_process(command, out)
+    require_the_rows_of_one_process([*command, "--out"], out)
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_lost_node_costs_no_row(tmp_path: Path) -> None:
     command, out = mining(tmp_path), tmp_path / "ray"
     module = ["-m", "tests.models.distributed.lost_node", str(shard_path(out, 0))]
     assert "60 requests in 30 shards" in run([*module, *command, "--out", str(out)])
-    require_the_rows_of_one_process(command, out)
+    require_the_rows_of_one_process([*command, "--out"], out)
 
 
 def test_a_killed_worker_costs_no_epoch_and_two_learn_as_one(tmp_path: Path) -> None:
@@ -91,6 +91,31 @@ def test_a_killed_worker_costs_no_epoch_and_two_learn_as_one(tmp_path: Path) -> 
     assert len(ray) == 6
     assert ray == torchrun
     assert ray == pytest.approx(here, rel=0.02)
+
+
+def test_a_killed_task_costs_no_row_and_the_parts_are_those_of_one_process(tmp_path: Path) -> None:
+    command = ["data", "simulator", "--lists", "3000", "--parts", "6", "-o"]
+    making = started(["-m", "models.cli", *command, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    kill_one(making, "ray::keep_records", lambda: any(tmp_path.glob(".ray.*/.work/records-00001.arrow")))
+    assert listening(making.pid) <= LOOPBACK
+    assert "3000 lists (" in finished(making)
+    require_the_rows_of_one_process(command, tmp_path / "ray")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "ray"]
+
+
+def test_a_killed_task_of_a_check_is_done_again_and_the_report_is_that_of_one_process(tmp_path: Path) -> None:
+    lists = str(tmp_path / "lists")
+    assert main(["data", "simulator", "--lists", "3000", "--parts", "6", "-o", lists]) == 0
+    command = ["data", "check", lists, "--ignore", "user.thrift", "--json"]
+    checking = started(["-m", "models.cli", *command, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    kill_one(checking, "ray::survey_part", lambda: True)
+    assert "3,000" in finished(checking)
+    assert main([*command, str(tmp_path / "here")]) == 0
+    assert (tmp_path / "ray").read_bytes() == (tmp_path / "here").read_bytes()
+
+
+def test_tasks_come_in_order_and_their_errors_by_name(tmp_path: Path) -> None:
+    assert "all as expected" in run(["-m", "tests.models.distributed.some_tasks", str(tmp_path)])
 
 
 def listening(pid: int) -> set[str]:
