@@ -1,9 +1,9 @@
 """Measure what it costs to hand jobs to an engine process instead of a thread.
 
-One engine process, with a model that answers at once, and ``--links`` workers run as they do in the service, without
-HTTP before them. A job's cost is its time less that of its run; it holds all that a job waits for when others are in
-flight, and the check of their answers. Blocks through the engine process and through an inference thread in the
-worker take turns, and ratios are of neighbours. Every answer is compared with its job.
+One engine process, with a model that answers at once or after ``--run-ms``, and ``--links`` workers run as they do in
+the service, without HTTP before them. A job's cost is its time less that of its run; it holds all that a job waits for
+when others are in flight, and the check of their answers. Blocks through the engine process and through an inference
+thread in the worker take turns, and ratios are of neighbours. Every answer is compared with its job.
 
 ``--kill`` kills the engine process or a worker every so often while jobs go to the engine process. Each must still be
 answered with its own content or with an error, within 5 s. Jobs that fail do not count towards ``--count`` then, and
@@ -36,7 +36,16 @@ from models.contract.manifest import DEMO_BUNDLE
 from models.files import write_json
 from service.engines.private import private_folder
 
-HEAD: Final = ("jobs go to", "in flight", "jobs", "p50 µs", "p99 µs", "p50 / the thread's (95%)", "p50 more by µs")
+HEAD: Final = (
+    "jobs go to",
+    "in flight",
+    "jobs",
+    "jobs a run",
+    "p50 µs",
+    "p99 µs",
+    "p50 / the thread's (95%)",
+    "p50 more by µs",
+)
 _CPU: Final = ("CPU µs a job: worker", "engine process")
 _NAMES: Final[dict[Way, str]] = {"link": "the engine process", "thread": "a thread of the worker"}
 _MOST_BLOCKS: Final = 100
@@ -98,7 +107,9 @@ async def measure(options: argparse.Namespace, path: Path) -> Found:
     """Start all, send, end all. Raises `ServerError`."""
     ways: tuple[Way, ...] = ("link",) if options.kill else ("link", "thread")
     found = Found({(way, n): Column() for n in options.in_flight for way in ways})
-    plan = Plan(path, options.bundle, options.links, options.embedding_width, options.spoil, options.kill)
+    plan = Plan(
+        path, options.bundle, options.links, options.embedding_width, options.spoil, options.run_ms / 1e3, options.kill
+    )
     sizes = _sizes(math.ceil(options.count / options.links / len(options.in_flight)))
     began = time.monotonic()
     async with Crowd(plan) as crowd:
@@ -196,7 +207,8 @@ def _row(way: Way, in_flight: int, column: Column, thread: Column | None) -> tup
         ratio = str(PairedRatio.of(thread.medians, column.medians))
         more = f"{(whole.times.quantile(0.5) - thread.whole.times.quantile(0.5)) * 1e6:.0f}"
     cpu = [f"{spent:.0f}" if spent else "–" for spent in column.cpu_us]
-    return (_NAMES[way], in_flight, whole.jobs, *times, ratio, more, *cpu)
+    together = f"{whole.answered / whole.runs:.0f}" if whole.runs else "–"
+    return (_NAMES[way], in_flight, whole.jobs, together, *times, ratio, more, *cpu)
 
 
 def figures(found: Found) -> dict[str, Any]:
@@ -209,7 +221,9 @@ def figures(found: Found) -> dict[str, Any]:
         )
         medians = [median * 1e6 for median in column.medians]
         spent = {"cpu_us": column.cpu_us, "block_p50_us": medians}
-        rows.append({"way": way, "in_flight": n, **column.whole.counts(), **quantiles, **spent})
+        rows.append(
+            {"way": way, "in_flight": n, **column.whole.counts(), "runs": column.whole.runs, **quantiles, **spent}
+        )
     rest = {"seconds": found.seconds, "kills": found.kills, "memory_mib": found.memory_mib}
     return {"rows": rows, **rest, "row_bytes": found.row_bytes, "faults": found.faults}
 
@@ -223,6 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--in-flight", type=int, nargs="+", default=[1, 16], help="jobs in flight from each worker (1 16)")
     add("--kill", action="store_true", help="kill the engine process or a worker now and then")
     add("--every", type=float, default=10.0, metavar="SECONDS", help="mean time between kills (10)")
+    add("--run-ms", type=float, default=0.0, help="time that a run waits for, as for a device (0)")
     add("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle whose arrays are sent (the embedded one)")
     add(
         "--embedding-width", type=int, default=50, help="width of embeddings: 50 makes 10 KB of the embedded one's (50)"
@@ -231,8 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seed", type=int, default=0, help="seed of the kills (0)")
     add("--out", type=Path, metavar="FILE", help="write the figures here as JSON too")
     options = parser.parse_args(argv)
-    if min(options.count, options.links, *options.in_flight) < 1 or options.every <= 0:
-        parser.error("--count, --links, --in-flight and --every: must be positive")
+    if min(options.count, options.links, *options.in_flight) < 1 or options.every <= 0 or options.run_ms < 0:
+        parser.error("--count, --links, --in-flight and --every: must be positive, and --run-ms not negative")
     try:
         with private_folder() as folder:
             found = asyncio.run(measure(options, folder / "engine-0-0.sock"))

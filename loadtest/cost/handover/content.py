@@ -7,6 +7,7 @@ bytes of the row, and arrays of a real model's shapes that are computed from the
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 from zlib import crc32
@@ -34,19 +35,23 @@ _STEPS: Final = np.arange(10)
 class EchoEngine:
     """Answer each row with its stamp, its digest, and what is computed from it.
 
-    Every `spoil`-th run gives its first job the answer that the last job of the run before got; 0: none.
+    Every `spoil`-th run gives its first job the answer that the last job of the run before got; 0: none. A run waits
+    for `run_seconds` first, as for a device.
     """
 
     provider: Final = "cpu"
     largest_batch: Final = 64
     thread_safe: Final = True
 
-    def __init__(self, spoil: int = 0) -> None:
+    def __init__(self, spoil: int = 0, run_seconds: float = 0.0) -> None:
         self._spoil = spoil
+        self._run_seconds = run_seconds
         self._runs = itertools.count(1)
         self._before: Arrays | None = None
 
     def run(self, batch: Mapping[str, AnyArray]) -> Arrays:
+        if self._run_seconds:
+            time.sleep(self._run_seconds)
         names = sorted(batch.keys() - {STAMP})
         stamps = batch[STAMP]
         digests = [crc32(stamp.tobytes(), _digest(batch, names, i)) for i, stamp in enumerate(stamps)]

@@ -99,7 +99,8 @@ class Child:
 class Plan:
     """Processes to start: so many `links`, each a worker, to one engine process at `path`.
 
-    `spoil` lets that swap an answer in so many runs, and `may_end` says whether processes are killed on purpose.
+    `spoil` lets that swap an answer in so many runs, each of which waits for `run_seconds`, and `may_end` says whether
+    processes are killed on purpose.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Plan:
     links: int
     width: int
     spoil: int = 0
+    run_seconds: float = 0.0
     may_end: bool = False
 
     @property
@@ -228,9 +230,9 @@ class Crowd:
         for _ in range(_MOST_STARTS if self.kills else 1):  # One that has just started may be killed, too.
             with contextlib.suppress(Ended):
                 if kind == "engine":
-                    return await Child.start(kind, plan.path, plan.spoil)
+                    return await Child.start(kind, plan.path, plan.spoil, plan.run_seconds)
                 return await Child.start(
-                    kind, plan.path, plan.bundle, next(self._askers), plan.width, plan.lost_seconds
+                    kind, plan.path, plan.bundle, next(self._askers), plan.width, plan.lost_seconds, plan.run_seconds
                 )
         raise ServerError(f"a {kind} has ended before it was ready")
 

@@ -1,6 +1,7 @@
 """Be an engine process whose model answers at once, until standard input ends.
 
-Started by `crowd.py` only: the arguments are the path of the socket, and how often answers are swapped on purpose.
+Started by `crowd.py` only: the arguments are the path of the socket, how often answers are swapped on purpose,
+and the seconds that a run waits for.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.sockets import loop_factory
 
 
-async def serve(path: Path, spoil: int) -> None:
+async def serve(path: Path, engine: EchoEngine) -> None:
     """Take jobs of workers; print a line once it does."""
-    listener = EngineListener(InferenceThread(PackedForm()), [OwnEngine(KEY, EchoEngine(spoil))])
+    listener = EngineListener(InferenceThread(PackedForm()), [OwnEngine(KEY, engine)])
     spare_what_is_loaded()
     await listener.listen(listen(path))
     print("{}", flush=True)
@@ -30,7 +31,7 @@ async def serve(path: Path, spoil: int) -> None:
 def main() -> None:
     """Serve, and end without waiting for anybody."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+        runner.run(serve(Path(sys.argv[1]), EchoEngine(int(sys.argv[2]), float(sys.argv[3]))))
         os._exit(0)
 
 

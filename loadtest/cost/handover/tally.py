@@ -59,7 +59,7 @@ class Tally:
 
     They were answered with what is their own, failed with an error, or got the answer of another (`swapped`) or one
     that is no job's (`wrong`). A job is `lost` that has got nothing when it should have got at least an error. `times`
-    are what the answered ones took beside their run.
+    are what the answered ones took beside their run, and `runs` their shares of runs: 1/n each for a run of n jobs.
     """
 
     answered: int = 0
@@ -68,6 +68,7 @@ class Tally:
     wrong: int = 0
     lost: int = 0
     times: Histogram = field(default_factory=Histogram)
+    runs: float = 0.0
 
     @property
     def jobs(self) -> int:
@@ -91,6 +92,7 @@ class Tally:
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.times.merge(other.times)
+        self.runs += other.runs
 
     def counts(self) -> dict[str, int]:
         """Return all counts by name."""
@@ -98,7 +100,7 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """Write plain JSON types."""
-        return {**self.counts(), "times": self.times.to_json()}
+        return {**self.counts(), "times": self.times.to_json(), "runs": self.runs}
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Self:

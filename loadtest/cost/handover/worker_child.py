@@ -95,6 +95,7 @@ class Sender:
                 if problem is None:
                     self._tally.answered += 1
                     self._tally.times.add(took)
+                    self._tally.runs += 1 / answer.batch_size
                 else:
                     setattr(self._tally, problem, getattr(self._tally, problem) + 1)
             self._open.discard(job)
@@ -128,12 +129,11 @@ async def _connected(link: EngineLink, path: Path) -> RemoteEngine:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def work(path: Path, bundle: Path, asker: int, width: int, lost_seconds: float) -> None:
+async def work(path: Path, own: EchoEngine, rows: Rows, lost_seconds: float) -> None:
     """Carry out orders until standard input ends; print a line once it can."""
     link, thread = EngineLink(), InferenceThread()
     remote = await _connected(link, path)
-    rows = Rows(Manifest.read(bundle), asker, width=width)
-    sender = Sender(rows, {"link": (link, remote), "thread": (thread, EchoEngine())}, lost_seconds)
+    sender = Sender(rows, {"link": (link, remote), "thread": (thread, own)}, lost_seconds)
     spare_what_is_loaded()
     print(json.dumps({"row_bytes": rows.row_bytes}), flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
@@ -142,10 +142,14 @@ async def work(path: Path, bundle: Path, asker: int, width: int, lost_seconds: f
 
 def main() -> None:
     """Work, and end without waiting for anybody."""
-    path, bundle, asker, width, lost_seconds = sys.argv[1:]
+    path, bundle, asker, width, lost_seconds, run_seconds = sys.argv[1:]
+    rows, own = (
+        Rows(Manifest.read(Path(bundle)), int(asker), width=int(width)),
+        EchoEngine(run_seconds=float(run_seconds)),
+    )
     logging.getLogger("service").setLevel(logging.ERROR)  # Whoever kills engine processes knows that they have gone.
     with asyncio.Runner(loop_factory=loop_factory()) as runner, contextlib.suppress(BrokenPipeError):
-        runner.run(work(Path(path), Path(bundle), int(asker), int(width), float(lost_seconds)))
+        runner.run(work(Path(path), own, rows, float(lost_seconds)))
     os._exit(0)
 
 
