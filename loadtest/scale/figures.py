@@ -77,14 +77,16 @@ UTILISATION: Final = Figure(
 """There of goodput; here of goodput for shared cores only, and of rates in a closed loop for the others."""
 LINK_WORKER: Final = _handed(
     "hand-over of a row of 10 KB to an engine process, CPU of the worker",
-    119,
-    "| CPU of the worker, to the engine process | 119 µs |",
+    117,
+    "| CPU of the worker, to the engine process | 117 µs |",
 )
-LINK_ENGINE: Final = _handed("the same, CPU of the engine process", 123, "| CPU of the engine process | 123 µs |")
+LINK_ENGINE: Final = _handed("the same, CPU of the engine process", 73, "| CPU of the engine process | 73 µs |")
 THREAD_WORKER: Final = _handed(
-    "the same to a thread of the worker, CPU of the worker", 90, "| CPU of the worker, to a thread of its own | 90 µs |"
+    "the same to a thread of the worker, CPU of the worker",
+    110,
+    "| CPU of the worker, to a thread of its own | 110 µs |",
 )
-MADE_UP_RUN: Final = _handed("of that, the made-up engine's own run", 20, "| CPU of the made-up engine's run | 20 µs |")
+MADE_UP_RUN: Final = _handed("of that, the made-up engine's own run", 18, "| CPU of the made-up engine's run | 18 µs |")
 HOST_SPEED: Final = Figure(
     "time of Python on a GPU host for a second where the hand-over was measured",
     0.5,

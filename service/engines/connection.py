@@ -200,4 +200,4 @@ def _settle(job: Job, outcome: Any) -> None:
     if isinstance(outcome, EngineError):
         job.future.set_exception(outcome)
     else:
-        job.future.set_result(outcome)
+        cast("asyncio.Future[Answer]", job.future).set_result(outcome)

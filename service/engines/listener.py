@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, cast
@@ -16,7 +16,7 @@ from typing import Final, cast
 from msgspec import MsgspecError
 
 from service.engines.frames import FrameReader, frame
-from service.engines.packing import PackedRow, pack, pack_batch, stack_packed
+from service.engines.packing import PackedRow, pack_batch, stack_packed
 from service.engines.private import check_peer
 from service.engines.wire import (
     PROTOCOL,
@@ -32,7 +32,7 @@ from service.engines.wire import (
     Welcome,
     decode_worker,
 )
-from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job, RequestArrays
+from service.inference.engine import BatchArrays, Engine, EngineError, Job, RequestArrays
 from service.inference.runs import FinishedRun
 from service.inference.thread import InferenceThread
 
@@ -50,11 +50,14 @@ class OwnEngine:
 
 
 class EngineListener:
-    """Accept workers until closed. Used from the event loop only."""
+    """Accept workers until closed, and run their jobs on a thread of its own. Used from the event loop only.
 
-    def __init__(self, thread: InferenceThread, engines: Sequence[OwnEngine]) -> None:
-        self.thread = thread
-        self.engines = engines
+    Who makes it closes the `thread`. Models may be added to `engines`; workers that come later are told of them.
+    """
+
+    def __init__(self, engines: Iterable[OwnEngine] = ()) -> None:
+        self.thread = InferenceThread(_PackedForm())
+        self.engines = list(engines)
         self.callers: set[Caller] = set()
         self._server: asyncio.Server | None = None
 
@@ -192,22 +195,15 @@ class _Outcome:
             self._done = True
             self.caller.leave(self.number, self._background)
 
-    def set_result(self, result: Answer, /) -> None:
-        packed = pack(result.outputs)
-        self._tell(Done(self.number, result.started, result.infer_seconds, result.batch_size, packed))
-
     def set_exception(self, exception: Exception, /) -> None:
-        self._tell(Failed(self.number, str(exception)))
-
-    def _tell(self, result: Done | Failed) -> None:
         self.give_up()
-        self.caller.tell([result], self.engine)
+        self.caller.tell([Failed(self.number, str(exception))], self.engine)
 
 
-class PackedForm:
-    """Hold requests and answers as the bytes of messages.
+class _PackedForm:
+    """Hold requests and answers as the bytes of messages; every job is one of a worker.
 
-    All jobs must be those of workers. The answers of a batch to one worker are sent together.
+    The answers of a batch to one worker are sent together.
     """
 
     def stack(self, rows: Sequence[RequestArrays]) -> BatchArrays:

@@ -71,14 +71,12 @@ class Answer:
 class Outcome(Protocol):
     """Take what becomes of a job, once; an `asyncio.Future` of an `Answer` is one.
 
-    It is used from the event loop only, but for `done`.
+    How it gets an answer is known to the form of the batch that it runs in (`runs.BatchForm`). It is used from the
+    event loop only, but for `done`.
     """
 
     def done(self) -> bool:
         """Tell whether nobody waits for the job any more."""
-
-    def set_result(self, result: Answer, /) -> None:
-        """Give the job its answer."""
 
     def set_exception(self, exception: Exception, /) -> None:
         """Give the job an error instead."""

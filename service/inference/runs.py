@@ -6,9 +6,10 @@ In a service's own process requests and answers are arrays. In an engine process
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from models.contract.arrays import AnyArray, Arrays
 from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job, RequestArrays, stack_rows
@@ -38,7 +39,7 @@ class BatchForm(Protocol):
 
 
 class ArrayForm:
-    """Hold requests and answers as arrays."""
+    """Hold requests and answers as arrays; every job waits by an `asyncio.Future`."""
 
     def stack(self, rows: Sequence[RequestArrays]) -> BatchArrays:
         """Stack the arrays of all rows."""
@@ -53,8 +54,8 @@ class ArrayForm:
                 job.future.set_exception(run.outcome)
             else:
                 outputs = {name: array[i] for name, array in run.outcome.items()}
-                waited = run.started - job.submitted
-                job.future.set_result(Answer(outputs, waited, run.seconds, len(run.jobs), run.started))
+                waited, future = run.started - job.submitted, cast("asyncio.Future[Answer]", job.future)
+                future.set_result(Answer(outputs, waited, run.seconds, len(run.jobs), run.started))
 
 
 def run_batch(engine: Engine, jobs: Sequence[Job], form: BatchForm) -> Arrays | EngineError:

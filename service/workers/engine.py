@@ -18,12 +18,11 @@ from service.bundles.folder import BundleFolder
 from service.bundles.load import digest, identity
 from service.bundles.model import BundleError, Model
 from service.bundles.opening import LocalOpener
-from service.engines.listener import EngineListener, OwnEngine, PackedForm
+from service.engines.listener import EngineListener, OwnEngine
 from service.engines.private import listen
 from service.engines.wire import Key
 from service.inference.dispatcher import Dispatcher
 from service.inference.onnx.choose import session_config
-from service.inference.thread import InferenceThread
 from service.inference.watch import HUNG_STATUS, EngineWatch, stop_on_hang
 from service.ranking.warmup import warm_engine
 from service.settings import Settings
@@ -42,20 +41,19 @@ class EngineServer:
     """Carry out the supervisor's orders."""
 
     def __init__(
-        self, settings: Settings, channel: messages.Channel[messages.NumberedCommand], thread: InferenceThread
+        self, settings: Settings, channel: messages.Channel[messages.NumberedCommand], listener: EngineListener
     ) -> None:
         self._settings = settings
         self._config = session_config(settings, settings.provider)  # Which the supervisor has tried.
         self._channel = channel
-        self._dispatcher = Dispatcher(thread)
+        self._dispatcher = Dispatcher(listener.thread)
         self._folder = BundleFolder(settings.bundles)
-        self._engines: list[OwnEngine] = []
         self._path: Path | None = None
         self._inode = 0
         self._alone = False
-        self.listener = EngineListener(thread, self._engines)
+        self.listener = listener
         self.watch = EngineWatch(
-            thread, hang_seconds=settings.engine_hang_seconds, load_seconds=settings.load_timeout_seconds
+            listener.thread, hang_seconds=settings.engine_hang_seconds, load_seconds=settings.load_timeout_seconds
         )
 
     async def obey(self, stop: asyncio.Event) -> None:
@@ -120,7 +118,7 @@ class EngineServer:
 
     def _keep(self, model: Model) -> None:
         key = Key(model.name, model.version, digest(model.manifest))
-        self._engines.append(OwnEngine(key, model.engine))
+        self.listener.engines.append(OwnEngine(key, model.engine))
         self.watch.know(model.engine, f"{model.name} {model.version}")
 
 
@@ -131,8 +129,9 @@ async def work(control: socket.socket) -> int:
     if taken is None:
         return 0
     channel, settings = taken
-    with contextlib.closing(InferenceThread(PackedForm())) as thread:
-        server = EngineServer(settings, channel, thread)
+    listener = EngineListener()
+    with contextlib.closing(listener.thread):
+        server = EngineServer(settings, channel, listener)
         async with asyncio.TaskGroup() as group:
             works = (server.obey(stop), server.beat(), stop_on_hang(server.watch, stop))
             tasks = [group.create_task(one) for one in works]

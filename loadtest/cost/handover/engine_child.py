@@ -12,16 +12,15 @@ import sys
 from pathlib import Path
 
 from loadtest.cost.handover.content import KEY, EchoEngine
-from service.engines.listener import EngineListener, OwnEngine, PackedForm
+from service.engines.listener import EngineListener, OwnEngine
 from service.engines.private import listen
-from service.inference.thread import InferenceThread
 from service.telemetry.pacing import spare_what_is_loaded
 from service.transport.sockets import loop_factory
 
 
 async def serve(path: Path, engine: EchoEngine) -> None:
     """Take jobs of workers; print a line once it does."""
-    listener = EngineListener(InferenceThread(PackedForm()), [OwnEngine(KEY, engine)])
+    listener = EngineListener([OwnEngine(KEY, engine)])
     spare_what_is_loaded()
     await listener.listen(listen(path))
     print("{}", flush=True)

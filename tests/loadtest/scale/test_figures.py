@@ -72,7 +72,7 @@ def test_the_line_passes_near_every_run_that_was_measured() -> None:
 def test_a_hand_over_is_all_that_both_sides_pay_beyond_a_thread() -> None:
     both = f.LINK_WORKER.value + f.LINK_ENGINE.value - f.THREAD_WORKER.value
     assert pytest.approx(both * f.HOST_SPEED.value) == f.WORKER_HAND_OVER_US + f.ENGINE_HAND_OVER_US
-    assert pytest.approx((123 - 20) * 0.5) == f.ENGINE_HAND_OVER_US
+    assert pytest.approx((73 - 18) * 0.5) == f.ENGINE_HAND_OVER_US
 
 
 def test_a_hand_over_costs_both_sides() -> None:

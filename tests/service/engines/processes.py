@@ -16,14 +16,13 @@ from msgspec import msgpack
 
 from service.engines.frames import FrameReader, frame
 from service.engines.link import EngineLink
-from service.engines.listener import EngineListener, OwnEngine, PackedForm
+from service.engines.listener import EngineListener, OwnEngine
 from service.engines.packing import Field, Packed
 from service.engines.private import listen
 from service.engines.remote import RemoteEngine
 from service.engines.wire import Key, decode_engine, decode_worker
 from service.inference.dispatcher import Dispatcher
 from service.inference.engine import BatchArrays, Engine, EngineError
-from service.inference.thread import InferenceThread
 from tests.service.tiny_bundle import Arrays
 
 T = TypeVar("T")
@@ -62,8 +61,8 @@ def key(name: str) -> Key:
 async def engine_process(path: Path, *own: OwnEngine, **engines: Engine) -> AsyncIterator[EngineListener]:
     """Listen at `path` with engines of models of these names; at the end it dies, if it has not before."""
     named = [OwnEngine(key(name), engine) for name, engine in engines.items()]
-    with contextlib.closing(InferenceThread(PackedForm())) as thread:
-        listener = EngineListener(thread, [*own, *named])
+    listener = EngineListener([*own, *named])
+    with contextlib.closing(listener.thread):
         await listener.listen(listen(path))
         try:
             yield listener
