@@ -36,15 +36,17 @@ DEMO_BUNDLE := models/embedded/demo
 DEMO_VERSION := 1
 DEMO_CATALOGUE := models/embedded/catalogue
 
-# Where `coverage` is asked for as well (make test coverage), the tests run once, and measured.
+# Where `coverage` is asked for, the tests are measured.
 ifeq ($(filter coverage,$(MAKECMDGOALS)),)
-RUN_TESTS := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+FORGET :=
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 else
-RUN_TESTS := $(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
+FORGET := $(BIN)/coverage erase
+PYTEST := $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
+.PHONY: help setup lock demo test test-long coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
 	paired peers peers-setup truth overload lifecycle fuzz chaos soak alerts alerts-test clients gpu-check degre-movielens \
 	degre-taobao wheel sbom audit digests manifests clean
 .DELETE_ON_ERROR:
@@ -91,10 +93,14 @@ $(DEMO_VENV)/.complete: pyproject.toml constraints.txt
 demo: $(DEMO_VENV)/.complete ## serve the embedded bundle, re-rank a few requests, show what changed and how fast
 	$(DEMO_VENV)/bin/python -m loadtest.demo $(ARGS)
 
-test: lint typecheck ## lint, types and tests
-	$(RUN_TESTS) $(ARGS)
+test: lint typecheck ## lint, types and all tests but those that take long
+	$(FORGET)
+	$(PYTEST) $(ARGS)
 
-coverage: test ## branch coverage of the tests and of what they start, each against its least
+test-long: setup ## the tests with whole services, browsers or trainings, some seconds to a minute each
+	$(PYTEST) -m long $(ARGS)
+
+coverage: test test-long ## branch coverage of both and of what they start, each against its least
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='service/*' --format=total --precision=1 --fail-under=90
 	$(BIN)/coverage report --include='models/contract/*' --format=total --precision=1 --fail-under=98

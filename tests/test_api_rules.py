@@ -47,6 +47,7 @@ def part_like(told: Any, shown: Any) -> Any:
     return {key: part_like(told.get(key), shown[key]) for key in shown} if isinstance(shown, dict) else told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", re.findall(r"<!-- ruled ([a-z-]+) -->", API))
 def test_what_the_rules_decide_is_as_shown(url: str, name: str) -> None:
     status, answer = post(url, block(API, f"ruled {name}"))

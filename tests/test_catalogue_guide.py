@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from loadtest.rig.server import running_server
 from models.contract.manifest import DEMO_BUNDLE
 from tests.documents import ROOT
@@ -18,6 +20,7 @@ from tests.test_readme import check_list, post
 GUIDE = (ROOT / "docs" / "catalogue.md").read_text("utf-8")
 
 
+@pytest.mark.long
 def test_the_items_of_the_guide_are_served_as_it_shows(tmp_path: Path) -> None:
     shutil.copytree(DEMO_BUNDLE.parent, tmp_path / "models" / "embedded" / "demo")
     (tmp_path / "write_items.py").write_text(block(GUIDE, "file write_items.py"), "utf-8")

@@ -73,6 +73,7 @@ def without_numbers(value: Any) -> Any:
     return None if isinstance(value, float) else value
 
 
+@pytest.mark.long
 def test_the_request_in_the_readme_gets_the_answer_in_the_readme(url: str) -> None:
     status, answer = post(url, block(README, "request"))
     assert status == 200

@@ -42,6 +42,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     return folder, printed
 
 
+@pytest.mark.long
 def test_the_check_of_the_csv_example_prints_what_the_guide_shows(walked: tuple[Path, dict[str, str]]) -> None:
     _, printed = walked
     lines = printed["check"].splitlines()
@@ -62,6 +63,7 @@ def asked(url: str, request: str) -> Any:
         return json.load(response)
 
 
+@pytest.mark.long
 def test_the_bundle_of_the_csv_example_answers_the_requests_of_the_guide(walked: tuple[Path, dict[str, str]]) -> None:
     folder, _ = walked
     ((name, command, option, bundles),) = commands(GUIDE, "run serve")

@@ -41,6 +41,7 @@ def document(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_python_client(url: str, document: Path, tmp_path: Path) -> None:
     assert python.generate(document, tmp_path, code("python")) == ""
     python.check(tmp_path)
@@ -54,6 +55,7 @@ def test_a_python_client(url: str, document: Path, tmp_path: Path) -> None:
         python.send(tmp_path, url, {"candidates": SMALLEST["candidates"] * 2}, KEY)
 
 
+@pytest.mark.long
 def test_a_typescript_client(url: str, document: Path, tmp_path: Path) -> None:
     try:
         modules = typescript.packages()

@@ -82,6 +82,7 @@ def bench_bundle(root: Path, model: BenchModel) -> Path:
     return write_bench_bundle(root, model, name=f"{model.precision}-{model.dim}", requests=5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("provider", "graphs"), DEVICES)
 @pytest.mark.parametrize("bundle", ["fp32", "demo"])
 @pytest.mark.parametrize("batches", [(1,), MIXED], ids=["single", "mixed"])
@@ -105,6 +106,7 @@ def test_lists_that_are_not_the_cpus_do_not_hold(root: Path) -> None:
     assert not parity(folder, {**found, "value": found["value"] + 1}, requests).holds
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("provider", "graphs"), DEVICES)
 def test_float16_loses_little_list_value(root: Path, provider: str, graphs: bool) -> None:
     model, count = sizes(provider)

@@ -44,6 +44,7 @@ def parity(folder: Path, requests: list[Arrays], answers: Outputs) -> Parity:
     return compare_answers(CpuAnswers(folder, length=LENGTH), requests, answers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beam_width", [1, 3])
 def test_margins_are_the_references(tmp_path: Path, requests: list[Arrays], beam_width: int) -> None:
     limits = replace(OPTIONS.limits, beam_width=beam_width)

@@ -45,6 +45,7 @@ def test_the_configuration_and_its_rules_are_valid() -> None:
     _promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
 
 
+@pytest.mark.long
 @needs_promtool
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
 def test_alerts_fire_and_stay_silent_as_their_unit_tests_say(file: Path) -> None:

@@ -66,6 +66,7 @@ def ask(live: Live) -> None:
     live.post(request(model="none"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("title", "expression"),
     [pytest.param(*each, id=f"{i}-{each[0]}") for i, each in enumerate(dashboard_expressions())],

@@ -135,6 +135,7 @@ def export(folder: Path, made: Checkpoint, *more: str) -> int:
     return cli.main(["export", *options, "--name", "demo", "--version", "1", *more])
 
 
+@pytest.mark.long
 def test_the_command_refuses_it_too_unless_told_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(tmp_path, checkpoint(verdict=WORSE)) == 2
     assert "It earns 9% less than the sort. (--accept-worse exports it all the same)" in capsys.readouterr().err
@@ -146,6 +147,7 @@ def test_the_command_refuses_it_too_unless_told_otherwise(tmp_path: Path, capsys
     assert "verdict" not in manifest.provenance
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("verdict", "out", "err"),
     [
@@ -177,6 +179,7 @@ def test_every_export_says_what_the_model_is_worth(
     assert manifest.bypassed(manifest.objectives) == (shares == (0, 0))
 
 
+@pytest.mark.long
 def test_a_bundle_has_no_default_weight_on_what_its_model_does_not_value(tmp_path: Path) -> None:
     assert export(tmp_path, checkpoint(valued=(1, 0))) == 0
     manifest = Manifest.read(tmp_path / "bundles" / "demo" / "1")
@@ -184,6 +187,7 @@ def test_a_bundle_has_no_default_weight_on_what_its_model_does_not_value(tmp_pat
     assert manifest.objectives == {"click": 5.0, "conversion": 0.0, "gmv": 0.0}
 
 
+@pytest.mark.long
 def test_a_beam_width_reaches_the_bundle_and_is_for_value_models_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ __import__(sys.argv[1])
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["loadtest.demo", "service.command", "models.cli"])
 def test_it_is_imported_without_the_extras(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, module, *EXTRAS], capture_output=True, text=True, check=False)

@@ -24,6 +24,7 @@ def test_workers_are_counted_at_the_lowest_of_the_searches() -> None:
     assert "shared" in goodput.render([400.0], rate=None, budget_ms=19, shared=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_a_small_service_has_a_goodput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path / "bundles", Options(limits=Limits(list_length=10, queues=3)))

@@ -63,6 +63,7 @@ def _locust(folder: Path, answer: Answer) -> run.LoadRun:
     return run.read_run(folder)
 
 
+@pytest.mark.long
 def test_valid_lists_pass_and_every_response_time_is_kept(tmp_path: Path) -> None:
     found = _locust(tmp_path, in_input_order)
     assert found.failures == {}
@@ -71,6 +72,7 @@ def test_valid_lists_pass_and_every_response_time_is_kept(tmp_path: Path) -> Non
     assert found.latency.requests <= USERS * (RATE * seconds + 2), "a user sends no faster than its rate"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("answer", "fault"), [(_twice, "has an id twice"), (_refuse, "status 503")])
 def test_broken_answers_are_failures(tmp_path: Path, answer: Answer, fault: str) -> None:
     found = _locust(tmp_path, answer)

@@ -37,6 +37,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_a_server_is_ready_inside_the_context_and_gone_after_it(bundle: Path) -> None:
     with running_server(bundle.parents[1], options=UNHURRIED) as server:
         assert _is_alive(server.pid)
@@ -44,6 +45,7 @@ def test_a_server_is_ready_inside_the_context_and_gone_after_it(bundle: Path) ->
     assert not _is_alive(server.pid)
 
 
+@pytest.mark.long
 def test_a_server_is_stopped_when_the_measurement_fails(bundle: Path) -> None:
     pids = []
 
@@ -62,6 +64,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.long
 def test_overhead_measures_both_sizes_and_writes_them_down(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +78,7 @@ def test_overhead_measures_both_sizes_and_writes_them_down(
     assert "| 1000 |" in squeezed(capsys.readouterr().out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("flags", "form"), [(["--columns"], "columns"), (["--columns", "--catalogue"], "catalogue")])
 def test_overhead_of_another_form_is_measured_beside_that_of_objects(
     bundle: Path, tmp_path: Path, flags: Sequence[str], form: str
@@ -89,6 +93,7 @@ def test_overhead_of_another_form_is_measured_beside_that_of_objects(
     assert rows[1]["body_kb"] < rows[0]["body_kb"]
 
 
+@pytest.mark.long
 def test_a_budget_that_is_given_wins_over_that_of_measuring(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         overhead.main(["--bundles", str(bundle.parents[1]), "--serve-options", "--budget-ms 0.01"])
@@ -112,6 +117,7 @@ def _load_run(bundle: Path, reports: Path, more: Sequence[str]) -> Path:
     pytest.fail("not one request was sent in 100 s")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs the extra `load`")
 def test_a_load_run_keeps_its_report_and_judges_it(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,6 +145,7 @@ def test_several_bundles_need_one_to_be_named(tmp_path: Path) -> None:
         only_bundle(tmp_path / "empty")
 
 
+@pytest.mark.long
 def test_the_demo_shows_both_orders_queues_values_and_latency(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--bundle", str(bundle)]) == 0
     shown = capsys.readouterr().out

@@ -35,6 +35,7 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"the keyboard does not reach {selector}")
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_grave(new_page: OpenPage) -> None:
     watched = new_page()
     page = watched.open("/")

@@ -28,6 +28,7 @@ def paste(watched: Watched, request: Any) -> None:
         watched.page.locator("#request").blur()
 
 
+@pytest.mark.long
 def test_a_late_answer_to_an_older_request_is_not_shown(routed: Watched) -> None:
     held: list[Route] = []
 

@@ -10,6 +10,7 @@ from tests.pages.first_paint import first_paint_ms
 GENEROUS_MS = 5_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/", "/playground"])
 def test_the_first_paint_is_soon(browser: Browser, url: str, path: str) -> None:
     taken = first_paint_ms(browser, url + path)

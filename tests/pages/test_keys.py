@@ -21,6 +21,7 @@ def closed() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.long
 def test_a_key_opens_the_pages_and_is_in_no_text(new_page: OpenPage, closed: str) -> None:
     watched = new_page(closed)
     watched.expected.add(401)

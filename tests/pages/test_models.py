@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.pages.browser import Watched
 from tests.pages.conftest import OpenPage
 
 
+@pytest.mark.long
 def test_two_models_are_shown_side_by_side(playground: Watched) -> None:
     page = playground.page
     models = page.locator("fieldset.side-B").get_by_label("Model").locator("option")

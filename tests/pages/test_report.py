@@ -46,6 +46,7 @@ def page(watched: Watched, file: Path) -> Page:
     return watched.open(str(file))
 
 
+@pytest.mark.long
 def test_axe_finds_nothing_grave(watched: Watched, scheme: Scheme, tmp_path: Path) -> None:
     """On one of each part: the time that it takes grows with the page."""
     whole = sample()

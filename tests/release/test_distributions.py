@@ -20,6 +20,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["pr
 DATED: Final = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.MULTILINE)
 
 
+@pytest.mark.long
 def test_the_wheel_holds_the_files_of_the_packages_and_no_other(release: Release) -> None:
     names = {name for name in contents(release.wheel) if ".dist-info/" not in name}
     assert names == set(tracked(*PACKAGES))
@@ -53,6 +54,7 @@ def test_the_sdist_holds_the_packages_what_builds_them_and_no_tests(release: Rel
     assert names - made == {*tracked(*PACKAGES), *BESIDE}
 
 
+@pytest.mark.long
 def test_the_sdist_builds_the_wheel_that_the_checkout_builds(release: Release, tmp_path: Path) -> None:
     with tarfile.open(release.sdist) as archive:
         archive.extractall(tmp_path, filter="data")

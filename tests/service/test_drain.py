@@ -231,6 +231,7 @@ def descendants(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_under_load_no_request_is_lost_and_no_process_is_left(bundle: Path, number: signal.Signals) -> None:
     mark = uuid.uuid4().hex

@@ -53,6 +53,7 @@ def ended(process: Process) -> list[dict[str, str]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
+@pytest.mark.long
 def test_it_is_not_ready_answers_by_the_formula_and_ends_with_an_error(bundles: Path) -> None:
     flags = ("--engine-hang-seconds", LIMIT, "--shutdown-delay-seconds", "5", "--budget-ms", "1000")
     with running(bundles, SERVE, *flags) as process:
@@ -73,6 +74,7 @@ def test_it_is_not_ready_answers_by_the_formula_and_ends_with_an_error(bundles: 
     assert last == ["stopped", "ending while work goes on in threads: inference"]
 
 
+@pytest.mark.long
 def test_where_deadlines_are_only_observed_what_waits_is_answered_by_the_formula_too(bundles: Path) -> None:
     with running(bundles, SERVE, "--engine-hang-seconds", LIMIT, "--deadline-mode", "observe") as process:
         process.wait_until_ready()
@@ -84,6 +86,7 @@ def test_where_deadlines_are_only_observed_what_waits_is_answered_by_the_formula
         ended(process)
 
 
+@pytest.mark.long
 def test_told_to_stop_while_a_run_hangs_it_ends_within_the_drain_limit(bundles: Path) -> None:
     with running(bundles, SERVE, "--engine-hang-seconds", HOUR, "--drain-seconds", "5") as process:
         process.wait_until_ready()
@@ -94,6 +97,7 @@ def test_told_to_stop_while_a_run_hangs_it_ends_within_the_drain_limit(bundles: 
         assert time.monotonic() - started < 30
 
 
+@pytest.mark.long
 def test_a_process_that_was_stopped_in_a_run_is_no_hang(bundles: Path) -> None:
     with running(bundles, SERVE, "--engine-hang-seconds", "2") as process:
         process.wait_until_ready()
@@ -105,6 +109,7 @@ def test_a_process_that_was_stopped_in_a_run_is_no_hang(bundles: Path) -> None:
         ended(process)
 
 
+@pytest.mark.long
 def test_a_worker_whose_engine_hangs_is_replaced(bundles: Path) -> None:
     with running(bundles, SERVE, "--engine-hang-seconds", LIMIT, "--workers", "2", "--drain-seconds", "1") as process:
         process.wait_until_ready()

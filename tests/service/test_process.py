@@ -89,6 +89,7 @@ def running(bundles: Path, command: Sequence[str] = SERVE, *flags: str, **more: 
             popen.kill()
 
 
+@pytest.mark.long
 def test_it_serves_reloads_and_stops_cleanly_without_ever_importing_what_training_needs(any_bundle: Path) -> None:
     with running(any_bundle.parents[1], SPY) as process:
         process.wait_until_ready()
@@ -109,6 +110,7 @@ def test_it_serves_reloads_and_stops_cleanly_without_ever_importing_what_trainin
     assert messages[-1] == "stopped"
 
 
+@pytest.mark.long
 def test_it_finishes_what_is_in_flight_before_it_stops(bundle: Path) -> None:
     with running(bundle.parents[1]) as process:
         process.wait_until_ready()
@@ -124,6 +126,7 @@ def test_it_finishes_what_is_in_flight_before_it_stops(bundle: Path) -> None:
         assert process.popen.wait(WAIT_SECONDS) == 0
 
 
+@pytest.mark.long
 def test_it_says_not_ready_before_it_closes_its_listener(bundle: Path) -> None:
     with running(bundle.parents[1], SERVE, "--shutdown-delay-seconds", "1") as process:
         process.wait_until_ready()
@@ -156,18 +159,21 @@ def fails(*flags: str, **more: str) -> str:
     return done.stderr
 
 
+@pytest.mark.long
 def test_a_wrong_setting_ends_it_at_once_and_names_itself(tmp_path: Path) -> None:
     assert "LISTWRIGHT_PORT (--port): " in fails("--bundles", str(tmp_path), "--port", "x")
     assert "LISTWRIGHT_BUDGET_MS (--budget-ms): " in fails("--bundles", str(tmp_path), LISTWRIGHT_BUDGET_MS="-3")
     assert "LISTWRIGHT_BUNDLES (--bundles): no such folder" in fails("--bundles", str(tmp_path / "none"))
 
 
+@pytest.mark.long
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert "LISTWRIGHT_PORT: cannot listen on" in fails("--bundles", str(tmp_path), "--port", port)
 
 
+@pytest.mark.long
 def test_cuda_that_is_not_there_is_an_error_and_not_a_fallback(tmp_path: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" in ort.get_available_providers():

@@ -67,6 +67,7 @@ def listed(process: Process) -> Any:
         return json.loads(response.read())
 
 
+@pytest.mark.long
 @without_kubectl
 def test_a_pod_fetches_serves_and_leaves_in_its_time(tmp_path: Path) -> None:
     init_container(tmp_path / "bundles")

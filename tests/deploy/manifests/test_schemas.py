@@ -17,6 +17,7 @@ from tests.deploy.manifests.schemas import fault, versions
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason=WITHOUT_KUBECTL)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_object_is_valid_for_every_version(name: str) -> None:

@@ -14,6 +14,7 @@ from tests.loadtest.tables import squeezed
 __all__ = ["threads"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("threads")
 def test_plain_and_ruled_are_timed_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "rules.json"

@@ -35,6 +35,7 @@ def ruled(family: ModelFamily, limits: Limits) -> GraphPlanner:
     return GraphPlanner(family.graph(limits, groups=GROUPS).build({}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
 def test_a_sound_ruled_graph_is_proved(family: ModelFamily, limits: Limits) -> None:
     proof = prove(ruled(family, limits), family, limits, requests=60, seed=7, groups=GROUPS)
@@ -43,6 +44,7 @@ def test_a_sound_ruled_graph_is_proved(family: ModelFamily, limits: Limits) -> N
     assert 0 < proof.largest_error < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
 @pytest.mark.parametrize(
     "change",
@@ -63,6 +65,7 @@ def test_a_graph_that_keeps_other_rules_is_refused(
         prove(lambda f: planner({**f, **change(dict(f))}), family, limits, requests=100, seed=7, groups=GROUPS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("family", "limits"), FAMILIES)
 def test_float16_keeps_rules_and_is_proved_by_the_value_that_it_loses(family: ModelFamily, limits: Limits) -> None:
     half = GraphPlanner(to_half(family.graph(limits, groups=GROUPS).build({})))

@@ -45,6 +45,7 @@ def changed(change: Callable[[Outputs], Mapping[str, NDArray[Any]]]) -> GraphRun
     return lambda feeds: {**FULL(feeds), **change(dict(FULL(feeds)))}
 
 
+@pytest.mark.long
 def test_the_exact_graph_changes_a_list_at_exact_ties_alone_and_its_values_are_right() -> None:
     proof = proof_of(FULL, most_lost=100.0)
     assert proof.requests == REQUESTS
@@ -59,6 +60,7 @@ def test_float16_is_proved_with_errors_that_full_precision_does_not_have() -> No
     assert f"{proof.lost_percent:.4f}%" in proof.summary
 
 
+@pytest.mark.long
 def test_lists_that_are_worth_less_are_refused_above_the_limit_and_passed_below_it() -> None:
     found = proof_of(backwards, most_lost=100.0)
     assert found.changed > REQUESTS / 2
@@ -68,6 +70,7 @@ def test_lists_that_are_worth_less_are_refused_above_the_limit_and_passed_below_
     assert proof_of(backwards, most_lost=found.lost_percent * 1.01).lost_percent == found.lost_percent
 
 
+@pytest.mark.long
 def test_what_one_list_loses_is_less_than_what_all_of_them_lose() -> None:
     turn = iter(range(REQUESTS))
     one = proof_of(lambda feeds: backwards(feeds) if next(turn) == 0 else FULL(feeds), most_lost=100.0)
@@ -76,6 +79,7 @@ def test_what_one_list_loses_is_less_than_what_all_of_them_lose() -> None:
     assert one.lost_percent < everywhere.lost_percent
 
 
+@pytest.mark.long
 def test_what_a_replay_may_differ_by_follows_what_was_seen_and_is_never_stricter_than_for_float32() -> None:
     exact, half = proof_of(FULL), proof_of(GraphPlanner(to_half(SOURCE.graph(LIMITS).build({}))))
     assert exact.golden["tie"] >= TIE
@@ -85,6 +89,7 @@ def test_what_a_replay_may_differ_by_follows_what_was_seen_and_is_never_stricter
     assert set(half.to_json()) >= {"lost_percent", "worst_percent", "most_lost_percent", "changed", "requests"}
 
 
+@pytest.mark.long
 def test_scores_so_coarse_that_no_service_would_take_the_bundle_are_refused() -> None:
     coarse = SortGen(replace(SOURCE.checkpoint, units={**SOURCE.units, "conversion": 1e-5}))
     half = GraphPlanner(to_half(coarse.graph(LIMITS).build({})))

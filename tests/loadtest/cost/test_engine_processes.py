@@ -149,6 +149,7 @@ def test_without_kills_every_status_but_200_is_a_fault() -> None:
     assert faults_of(Contents(3, full=3, statuses=Counter({200: 3}))) == []
 
 
+@pytest.mark.long
 @needs_client
 def test_layouts_are_compared_and_every_answer_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
@@ -169,6 +170,7 @@ def test_layouts_are_compared_and_every_answer_is_its_own(tmp_path: Path, capsys
     assert shown.endswith("verdict: every answer is the list of its own request\n")
 
 
+@pytest.mark.long
 @needs_client
 def test_swapped_answers_are_found_in_each_layout(capsys: pytest.CaptureFixture[str]) -> None:
     short = ["--requests", "10", "--seconds", "0.4", "--in-flight", "6", "--candidates", "50"]
@@ -178,6 +180,7 @@ def test_swapped_answers_are_found_in_each_layout(capsys: pytest.CaptureFixture[
     assert verdict.count(" swapped") == 2
 
 
+@pytest.mark.long
 @needs_client
 def test_kills_of_workers_and_engine_processes_lose_and_swap_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

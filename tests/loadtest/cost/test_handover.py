@@ -151,6 +151,7 @@ def test_swapped_answers_are_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.rstrip().endswith(" swapped")
 
 
+@pytest.mark.long
 def test_kills_of_either_side_lose_and_swap_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     assert main(["--count", "2000", "--kill", "--every", "0.5", "--in-flight", "8", "--out", str(file)]) == 0

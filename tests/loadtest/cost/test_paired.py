@@ -83,6 +83,7 @@ def test_two_services_and_a_control_are_compared(tmp_path: Path, capsys: pytest.
     assert "| 3 | p99 |" in squeezed(capsys.readouterr().out)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_an_answer_that_no_model_made_ends_the_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path, Options(limits=Limits(list_length=10, queues=3)))
@@ -92,6 +93,7 @@ def test_an_answer_that_no_model_made_ends_the_measurement(tmp_path: Path, capsy
     assert "b: 100.0% of the answers had no full list" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_side_that_does_not_start_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path, Options())
     with pytest.raises(SystemExit, match="2"):

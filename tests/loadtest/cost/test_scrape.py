@@ -10,6 +10,7 @@ from loadtest.cost.scrape import LIMIT_MS, Longest, Pauses, main, render
 from tests.service.tiny_bundle import write_bundle
 
 
+@pytest.mark.long
 def test_every_loop_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = write_bundle(tmp_path)
     status = main(["--bundle", str(bundle), "--versions", "3", "--scrapes", "2"])

@@ -148,6 +148,7 @@ def test_a_short_comparison_runs_end_to_end(
     assert said.out.strip() == (tmp_path / "peers.md").read_text("utf-8").strip()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_different_lists_are_no_comparison(tmp_path: Path) -> None:
     from loadtest.requests.payloads import PayloadOptions, from_bundle, make_payloads

@@ -39,6 +39,7 @@ def lists(pipeline: Pipeline, sent: list[bytes], decode: Callable[[bytes], Any])
     return [pipeline.rerank(decode(body))["items"] for body in sent]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("form", FORMS)

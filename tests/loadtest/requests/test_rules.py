@@ -83,6 +83,7 @@ def test_verdicts() -> None:
     assert judge_rules(REQUEST, None, 500, {"detail": "why"}) == "status 500: why"
 
 
+@pytest.mark.long
 def test_a_service_keeps_random_rules_and_refuses_each_wrong_one(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     write_bundle(bundles, Options(groups=32))

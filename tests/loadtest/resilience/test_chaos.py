@@ -198,6 +198,7 @@ def run_model(bundle: Path, *trigger: str, seconds: float = 60.0) -> tuple[int, 
     return ended.returncode, {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines()}
 
 
+@pytest.mark.long
 def test_the_traps_do_what_they_say(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     made = {trap: copy_as(tmp_path, trap.__name__, "1") for trap in (crashing, nonsense, hanging)}
@@ -217,6 +218,7 @@ def test_the_traps_do_what_they_say(tmp_path: Path) -> None:
 QUICK = [scenario for scenario in chaos.SCENARIOS if scenario.quick]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 @pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
 def test_a_real_service_does_what_is_right(scenario: Scenario, tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ def test_a_summary_shows_what_was_unexpected() -> None:
     assert findings.table()["unexpected"] == [{"fault": "status 500: why", "file": "kept.json"}]
 
 
+@pytest.mark.long
 def test_a_short_run_finds_nothing_and_a_kept_case_is_sent_again(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtest.resilience.fuzz", "--out", str(tmp_path)]
     run = [

@@ -113,6 +113,7 @@ def test_a_bad_exit_status_and_a_process_left_are_misses() -> None:
 needs_client = pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 
 
+@pytest.mark.long
 @needs_client
 def test_a_stop_of_the_demo_bundle_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "lifecycle.json"

@@ -101,6 +101,7 @@ def test_parts_that_make_no_overload_are_refused_and_connections_grow_with_the_r
     assert (connections_for(100), connections_for(3000)) == (256, 1500)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_a_short_overload_of_the_demo_bundle_is_counted_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -77,6 +77,7 @@ def test_each_target_can_be_missed_alone() -> None:
     assert missed(soaked(samples_of(), scrapes=500)) == {"scrapes that failed"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(why_unavailable()), reason=str(why_unavailable()))
 def test_a_short_soak_of_the_demo_bundle_is_reported_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "soak.json"

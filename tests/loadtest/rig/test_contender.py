@@ -62,6 +62,7 @@ def _state(place: Place) -> str:
     return stat[stat.rindex(")") + 2]
 
 
+@pytest.mark.long
 def test_only_the_one_that_is_measured_runs_and_all_end() -> None:
     cpus = sorted(os.sched_getaffinity(0))
     with arena([plain("a"), plain("b")], [b"{}"], CpuSplit((cpus[0],), (cpus[-1],))) as (a, b):

@@ -13,6 +13,7 @@ from loadtest.rig.contender import direct_session
 from tests.service.tiny_bundle import write_bundle
 
 
+@pytest.mark.long
 def test_a_command_is_told_where_its_service_listens(tmp_path: Path) -> None:
     bundles, out = tmp_path / "bundles", tmp_path / "models.json"
     write_bundle(bundles)
@@ -22,11 +23,13 @@ def test_a_command_is_told_where_its_service_listens(tmp_path: Path) -> None:
     assert "tiny" in out.read_text("utf-8")
 
 
+@pytest.mark.long
 def test_the_commands_status_is_passed_on(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     assert server.main(["--bundles", str(tmp_path), "--", sys.executable, "-c", "raise SystemExit(7)"]) == 7
 
 
+@pytest.mark.long
 def test_without_a_service_nothing_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         server.main(["--bundles", str(tmp_path / "missing"), "--", "touch", str(tmp_path / "ran")])
@@ -72,6 +75,7 @@ def test_a_process_that_has_ended_but_was_not_waited_for_is_not_alive() -> None:
         assert process.returncode is None
 
 
+@pytest.mark.long
 def test_no_proxy_of_the_environment_stands_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bundle(tmp_path)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):

@@ -81,6 +81,7 @@ EMBEDDINGS = st.one_of(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=40)
 @given(WRITABLE_SPECS, st.data())
 def test_a_bare_candidate_is_encoded_as_one_with_all_values(spec: FeatureSpec, data: st.DataObject) -> None:

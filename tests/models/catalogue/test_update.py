@@ -55,6 +55,7 @@ def known_items(folder: Path) -> list[CatalogueItem | None]:
     return catalogue.items(IDS)
 
 
+@pytest.mark.long
 @settings(max_examples=12)
 @given(BATCH, st.lists(BATCH, max_size=4))
 def test_updates_and_their_merging_say_what_the_newest_rows_say(

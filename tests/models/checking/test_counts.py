@@ -122,6 +122,7 @@ def test_counts_by_split_are_those_of_the_records(log: list[ListRecord]) -> None
     assert surveyed.candidate_lengths.quantile(0.5) == lengths[(len(lengths) - 1) // 2]
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(logs())
 def test_fields_are_counted_as_in_the_records(log: list[ListRecord]) -> None:
@@ -162,6 +163,7 @@ def test_fields_are_counted_as_in_the_records(log: list[ListRecord]) -> None:
     assert surveyed.fields.width == (2 if given_embeddings else None)
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(logs(), st.integers(0, 11))
 def test_repeats_and_orders_are_those_of_the_records(log: list[ListRecord], repeated: int) -> None:

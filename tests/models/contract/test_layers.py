@@ -78,6 +78,7 @@ def rules_of(table: CandidateTable, case: LayerCase) -> Any:
     return outcome(lambda: compile_rules(table, rules, shown=shown, top_n=3, mmr_window=2))
 
 
+@pytest.mark.long
 @OFTEN
 @given(layer_cases(["catalogue"]))
 def test_items_of_a_catalogue_are_as_if_the_request_had_them(case: LayerCase) -> None:
@@ -85,18 +86,21 @@ def test_items_of_a_catalogue_are_as_if_the_request_had_them(case: LayerCase) ->
     check(case)
 
 
+@pytest.mark.long
 @OFTEN
 @given(layer_cases(["request", "catalogue"]))
 def test_what_a_request_says_of_an_item_is_put_over_the_catalogue(case: LayerCase) -> None:
     check(case)
 
 
+@pytest.mark.long
 @OFTEN
 @given(layer_cases())
 def test_live_values_stand_between_request_and_catalogue(case: LayerCase) -> None:
     check(case)
 
 
+@pytest.mark.long
 @OFTEN
 @given(layer_cases(["request"]), st.booleans())
 def test_without_layers_a_table_is_the_requests(case: LayerCase, embeddings_first: bool) -> None:

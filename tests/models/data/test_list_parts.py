@@ -88,6 +88,7 @@ def test_the_command_writes_parts(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [pq.read_metadata(out / f"part-0000{i}.parquet").num_rows for i in range(2)] == [10, 10]
 
 
+@pytest.mark.long
 def test_writing_holds_a_chunk_and_not_the_lists(tmp_path: Path) -> None:
     """Twice the lists take no more memory, neither of Python nor of Arrow."""
 

@@ -69,6 +69,7 @@ def logs(draw: st.DrawFn, spec: FeatureSpec) -> list[ListRecord]:
     return records
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), spec=SPECS)
 def test_columns_give_the_arrays_of_records(

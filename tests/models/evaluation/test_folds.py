@@ -50,6 +50,7 @@ def test_the_line_runs_from_the_raw_log_to_tables_and_is_not_run_twice(
     assert (out / "report.md").read_text("utf-8") == text
 
 
+@pytest.mark.long
 def test_a_step_that_fails_is_named_with_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "missing.csv", tmp_path / "out") == 2
     message = capsys.readouterr().err
@@ -57,6 +58,7 @@ def test_a_step_that_fails_is_named_with_its_last_words(tmp_path: Path, capsys: 
     assert "missing.csv" in message
 
 
+@pytest.mark.long
 def test_a_folder_made_with_other_settings_is_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "missing.csv", tmp_path / "out") == 2
     assert run(tmp_path / "missing.csv", tmp_path / "out", "--seed", "4") == 2

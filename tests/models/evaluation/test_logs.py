@@ -64,6 +64,7 @@ def evaluate(lists: Path, url: str, out: Path, *options: str) -> int:
     return main(["evaluate", "logs", "--data", str(lists), "--url", url, "--json", str(out), *options])
 
 
+@pytest.mark.long
 def test_every_test_list_is_re_ranked_and_every_order_measured(
     line: Line, service: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_two_at_once_into_one_folder_do_it_once(web: Web, tmp_path: Path) -> None:
     web.faults["model.onnx"] = ["hang"]
     arguments = (web.url, "--to", str(tmp_path / "to"))
@@ -46,6 +47,7 @@ def test_two_at_once_into_one_folder_do_it_once(web: Web, tmp_path: Path) -> Non
     assert whole(tmp_path / "to", "10")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["timeout", "sigterm", "sigkill"])
 def test_a_run_that_ends_early_publishes_nothing_and_the_next_one_all(ending: str, web: Web, tmp_path: Path) -> None:
     web.faults["model.onnx"] = ["hang"]

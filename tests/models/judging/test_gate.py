@@ -107,6 +107,7 @@ def test_only_where_the_shown_order_knows_more_is_there_a_veto() -> None:
     assert 0 < vetoed.shares[0] < vetoed.by_likelihood[0]
 
 
+@pytest.mark.long
 def test_the_way_down_lowers_one_share_a_step_until_no_figure_fails() -> None:
     part = believing(shop_records(600, seed=1, effect=3.0, order="truth", noise=1.0), 3.0)
     believe(part.model, 3.0, objective=1)

@@ -130,6 +130,7 @@ def test_past_the_end_and_without_observation_nothing_is_learnt() -> None:
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.long
 def test_what_a_correction_already_says_is_not_said_twice() -> None:
     random = torch.Generator().manual_seed(5)
     correction = torch.randn(40_000, PLACES, STATES, generator=random)

@@ -100,6 +100,7 @@ def slow(item: Item, before: Sequence[Item], *, cosines: bool = True, affine: bo
     return found
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(items=LISTS, cosines=st.booleans(), affine=st.booleans())
 def test_every_item_of_a_list_is_compared_with_those_before_it(items: list[Item], cosines: bool, affine: bool) -> None:
@@ -108,6 +109,7 @@ def test_every_item_of_a_list_is_compared_with_those_before_it(items: list[Item]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(before=st.lists(ITEMS, max_size=6), next_items=st.lists(ITEMS, min_size=1, max_size=4))
 def test_many_alternatives_are_compared_with_one_list(before: list[Item], next_items: list[Item]) -> None:

@@ -100,6 +100,7 @@ def test_a_count_past_the_last_state_keeps_the_last_states_hazard() -> None:
     assert [state.tolist() for state in behind] == [[0, 1]] * 4
 
 
+@pytest.mark.long
 @given(**SIZES)
 def test_one_place_at_a_time_gives_what_the_whole_list_gives(length: int, states: int, seed: int) -> None:
     for head in (hazards(states, seed), CountHead(DIM, 5).double(), PlaceHead(DIM).double()):

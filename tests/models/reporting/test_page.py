@@ -158,6 +158,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE)
 def test_any_text_is_shown_as_it_is_and_does_nothing(contents: Contents, document: Element, text: str) -> None:
     shown = read(render({text: hostile(contents, text)}))

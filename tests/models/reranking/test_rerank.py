@@ -74,6 +74,7 @@ def check(record: ListRecord, row: dict[str, Any], length: int = 5) -> None:
     assert row["value"]["click"] > 0
 
 
+@pytest.mark.long
 def test_every_list_is_a_row_in_the_order_of_the_file_and_one_bundle_may_be_served_alone(
     lists: Path, records: list[ListRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +179,7 @@ def test_an_address_that_is_none_is_named(lists: Path, url: str) -> None:
         run("--in", lists, "--out", lists.with_name("x"), "--url", url)
 
 
+@pytest.mark.long
 def test_a_bundle_that_cannot_be_loaded_is_named_and_its_service_ended(lists: Path, tmp_path: Path) -> None:
     broken = write_bundle(tmp_path / "bundles")
     (broken / "model.onnx").write_bytes(b"spoilt")
@@ -188,6 +190,7 @@ def test_a_bundle_that_cannot_be_loaded_is_named_and_its_service_ended(lists: Pa
     assert not (tmp_path / "ranked.parquet").exists()
 
 
+@pytest.mark.long
 def test_its_service_ends_whatever_happens(bundle: Path) -> None:
     before = children()
 

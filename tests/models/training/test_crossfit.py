@@ -40,6 +40,7 @@ def weights_of(found: Crossfit) -> list[torch.Tensor]:
     return [weights for part in found.held_out for weights in part.model.state_dict().values()]
 
 
+@pytest.mark.long
 def test_every_list_is_held_out_once_from_a_model_that_has_not_seen_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_every_list_is_held_out_once_from_a_model_that_has_not_seen_it(
         assert len(trained_on) + len(own) == len(LISTS)
 
 
+@pytest.mark.long
 def test_the_epoch_is_that_of_the_least_loss_over_all_held_out_lists(tmp_path: Path) -> None:
     found = crossfit(LISTS, 3, SETUP, tmp_path)
     assert found.epoch in range(OPTIONS.epochs + 1)
@@ -86,6 +88,7 @@ def test_training_that_only_harms_is_left_at_its_start(tmp_path: Path) -> None:
             assert not head.out.weight.any()
 
 
+@pytest.mark.long
 def test_an_interrupted_run_keeps_its_folds_and_ends_as_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

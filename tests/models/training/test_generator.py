@@ -48,6 +48,7 @@ def distil(root: Path, out: Path, *more: str, mined: str = "mined") -> int:
     return main(["train", "degre-generator", *files, "--out", str(out), "--epochs", "2", *SIZES, *more])
 
 
+@pytest.mark.long
 def test_a_run_folder_holds_generator_evaluator_and_where_they_came_from(run: Path, tmp_path: Path) -> None:
     assert distil(run, tmp_path / "run", "--seed", "3") == 0
     path = tmp_path / "run" / "checkpoint.pt"

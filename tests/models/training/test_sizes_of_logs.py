@@ -88,6 +88,7 @@ def test_shares_of_the_lists_nest_and_leave_the_other_splits_whole(data: Path, t
     assert rows[0] < rows[1] < rows[2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folds", [0, 2])
 def test_a_training_with_arrays_on_disk_is_the_one_in_memory(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int

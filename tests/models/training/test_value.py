@@ -100,6 +100,7 @@ def test_the_checkpoint_gives_the_metrics_that_the_file_claims(list_file: Path, 
     assert metrics["test"]["click"]["list"]["pcoc"] == pytest.approx(outcomes[:, -1, 0].sum() / clicks, rel=1e-5)
 
 
+@pytest.mark.long
 def test_resuming_a_finished_run_changes_nothing_and_a_second_run_needs_another_folder(
     list_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +194,7 @@ def obeying(record: ListRecord) -> ListRecord:
     return dataclasses.replace(record, clicks=clicks, purchases=None, gmv=None)
 
 
+@pytest.mark.long
 def test_it_learns_that_an_item_is_worth_nothing_after_a_similar_one(tmp_path: Path) -> None:
     data = tmp_path / "lists.parquet"
     splits = {"train": 400, "valid": 100, "test": 100}

@@ -52,6 +52,7 @@ def trained(data: Path, out: Path, *more: str) -> tuple[dict[str, Any], Checkpoi
     return json.loads((out / "metrics.json").read_text("utf-8")), load_checkpoint(out / "checkpoint.pt")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("small", "valid", "asked", "folds"),
     [
@@ -113,6 +114,7 @@ def test_without_test_lists_the_held_out_ones_judge(tmp_path: Path) -> None:
     assert clicks["lists"] > 30  # most of all, out of fold
 
 
+@pytest.mark.long
 def test_a_learning_curve_has_a_point_per_share_and_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +241,7 @@ ODD_LOGS: dict[str, tuple[Callable[[ListRecord], ListRecord], str, list[str]]] =
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folds", ["0", "2"])
 @pytest.mark.parametrize("name", ODD_LOGS)
 def test_a_log_that_lacks_something_is_trained_on_and_says_so(

@@ -67,6 +67,7 @@ def test_rows_are_true_values_and_greedy_with_true_values_leads(
     assert table[list(worth).index(over_all_name("true", 1))].endswith(" 1.00")
 
 
+@pytest.mark.long
 def test_a_bundle_scores_as_the_checkpoint_that_it_was_made_of(
     cases: list[SimulatedCase], checkpoint: Checkpoint, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_signal_rotates_keys_without_a_gap(rotated: Rotated) -> None:
     assert rotated.status("new", "/v1/rerank", request()) == 200
 
 
+@pytest.mark.long
 def test_each_listener_takes_its_own_keys(rotated: Rotated) -> None:
     assert (rotated.status("old"), rotated.admin_status("old")) == (200, 401)
     assert (rotated.status("operator"), rotated.admin_status("operator")) == (401, 200)
@@ -84,6 +85,7 @@ def test_an_order_answers_when_the_keys_are_live(rotated: Rotated) -> None:
     assert (rotated.status("old"), rotated.status("new")) == (401, 200)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [

@@ -66,6 +66,7 @@ def refused(process: Process, number: str) -> float | None:
     return shown(process, "rerank_bundle_refused", model="tiny", version=number)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_crashing_bundle_ends_nothing_and_the_sound_one_below_it_serves(tmp_path: Path, workers: str) -> None:
     write_bundle(tmp_path)
@@ -97,6 +98,7 @@ def test_a_crashing_bundle_ends_nothing_and_the_sound_one_below_it_serves(tmp_pa
     assert not [line for line in lines if "ended with status" in line]  # No worker died.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_second_model_never_takes_or_ends_the_default(tmp_path: Path, workers: str) -> None:
     with running(tmp_path, SERVE, "--workers", workers, "--budget-ms", "30000") as process:

@@ -17,6 +17,7 @@ from tests.service.tiny_bundle import Options, write_bundle
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has one process and no SIGHUP")
 
 
+@pytest.mark.long
 def test_a_name_that_failed_and_is_removed_keeps_no_worker_from_being_ready(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     other = write_bundle(tmp_path, Options(name="other"))

@@ -213,6 +213,7 @@ def reloads(process: Process, result: str) -> float:
     return float(next(x for x in lines if x.startswith(f'rerank_reloads_total{{result="{result}"}}')).split()[1])
 
 
+@pytest.mark.long
 def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothing(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
     write_bundle(root)
@@ -258,6 +259,7 @@ def test_a_hangup_picks_up_new_versions_and_names_and_a_bad_bundle_changes_nothi
     assert not [line for line in lines if "exception" in line]
 
 
+@pytest.mark.long
 def test_a_hangup_follows_a_bundle_that_was_changed_in_place_and_leaves_others_alone(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path)
     write_bundle(tmp_path, Options(name="other", version="1"))
@@ -277,6 +279,7 @@ def test_a_hangup_follows_a_bundle_that_was_changed_in_place_and_leaves_others_a
         assert process.stop()[0] == 0
 
 
+@pytest.mark.long
 def test_requests_are_answered_through_hangups(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     seen: list[tuple[int, str]] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from loadtest.resilience.fuzz.schemas import fuzz_schemas
 from loadtest.resilience.fuzz.target import running_target
 from models.contract.manifest import EMBEDDED_BUNDLES
@@ -12,6 +14,7 @@ CASES = 100
 SEED = 1
 
 
+@pytest.mark.long
 def test_answers_are_what_the_documents_say(tmp_path: Path) -> None:
     with running_target(EMBEDDED_BUNDLES, tmp_path / "log") as target:
         findings = fuzz_schemas(target, CASES, SEED, tmp_path)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def read(case: Case, *, padded: bool) -> tuple[FieldReader, FieldUse]:
     return reader, reader.read(user, context, ObjectTable(chosen), np.arange(len(chosen)), row, ["ctr*margin"])
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(case=cases(), padded=st.booleans())
 def test_counts_and_warnings_are_what_the_request_and_the_spec_say(case: Case, padded: bool) -> None:

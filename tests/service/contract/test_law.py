@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,7 @@ def no_number(constant: str) -> None:
     raise AssertionError(constant)
 
 
+@pytest.mark.long
 @relaxed
 @given(sent=valid_requests)
 def test_every_valid_request_gets_a_valid_list(any_server: Live, sent: dict[str, Any]) -> None:

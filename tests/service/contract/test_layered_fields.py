@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from models.contract.candidates import CandidateTable, ObjectTable
@@ -20,6 +21,7 @@ def read(table: CandidateTable, case: LayerCase) -> FieldUse:
     return reader.read({}, {}, table, case.slots[case.slots >= 0], row)
 
 
+@pytest.mark.long
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(layer_cases())
 def test_a_request_over_layers_has_the_counts_and_gaps_of_one_that_says_all(case: LayerCase) -> None:

@@ -74,6 +74,7 @@ def answering(*messages: Any) -> Callable[[Peer], Awaitable[None]]:
     return talk
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("said", "error"),
     [

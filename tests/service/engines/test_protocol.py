@@ -133,6 +133,7 @@ NONSENSE: dict[str, Sequence[Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("said", NONSENSE.values(), ids=NONSENSE.keys())
 def test_a_worker_that_makes_no_sense_is_left_and_others_go_on(
     path: Path, said: Sequence[Any], caplog: pytest.LogCaptureFixture
@@ -156,6 +157,7 @@ def test_a_worker_that_makes_no_sense_is_left_and_others_go_on(
 said_by_one = st.tuples(st.booleans(), st.booleans(), st.binary(min_size=1, max_size=40))
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(said=st.lists(said_by_one, min_size=1, max_size=12))
 def test_whatever_bytes_workers_send_others_go_on(said: list[tuple[bool, bool, bytes]]) -> None:

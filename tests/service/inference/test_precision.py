@@ -51,6 +51,7 @@ def live(half: Path) -> Iterator[Live]:
         yield server
 
 
+@pytest.mark.long
 def test_float16_on_cpu_is_loaded_with_a_warning(half: Path, caplog: pytest.LogCaptureFixture) -> None:
     load_bundle(half, SessionConfig())
     assert "is in float16, which is slower than float32 on CPU" in caplog.text

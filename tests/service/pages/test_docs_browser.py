@@ -52,6 +52,7 @@ def live() -> Iterator[Live]:
         yield live
 
 
+@pytest.mark.long
 def test_it_shows_every_operation_and_schema(browser: Browser, live: Live) -> None:
     document = live.get("/openapi.json").json
     with opened(browser, live.port) as page:
@@ -63,6 +64,7 @@ def test_it_shows_every_operation_and_schema(browser: Browser, live: Live) -> No
         expect(page.locator("#pages").get_by_role("link")).to_have_text(["Listwright", "Playground"])
 
 
+@pytest.mark.long
 def test_it_sends_the_smallest_request_with_a_key(browser: Browser, live: Live) -> None:
     with opened(browser, live.port) as page:
         page.locator("button.authorize").first.click()

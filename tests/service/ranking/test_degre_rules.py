@@ -38,6 +38,7 @@ def row(model: Model, n: int, rules: dict[str, Any] | None) -> RequestArrays:
     return graph_inputs(model, encode_request(deal_request(decode_request(json.dumps(body).encode()), model)))
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(sizes=st.lists(st.tuples(st.integers(3, 60), st.booleans()), min_size=2, max_size=5))
 def test_every_request_of_a_mixed_batch_gets_the_list_that_it_gets_alone(

@@ -85,6 +85,7 @@ def pools(draw: st.DrawFn) -> tuple[list[float], list[Vector]]:
     )
 
 
+@pytest.mark.long
 @given(
     pool=pools(),
     trade_off=st.sampled_from([0.0, 0.5, 0.8, 1.0]) | st.floats(0, 1, allow_subnormal=False),

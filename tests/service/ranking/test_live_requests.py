@@ -240,6 +240,7 @@ def test_the_shadow_knows_live_values_too(server: RedisServer) -> None:
         assert prices <= {candidate(i)["price"] for i in range(12)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_every_process_has_a_source_of_its_own_and_closes_it(server: RedisServer, tmp_path: Path, workers: str) -> None:
     server.put("price", {"sku-0": "1", "sku-1": "2", "sku-2": "3"})

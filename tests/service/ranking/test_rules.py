@@ -70,12 +70,14 @@ def check_rungs(case: Case, models: Sequence[Model]) -> None:
             )
 
 
+@pytest.mark.long
 @SOME
 @given(CASES)
 def test_every_rung_keeps_the_rules(ruled_models: Sequence[Model], case: Case) -> None:
     check_rungs(case, ruled_models)
 
 
+@pytest.mark.long
 @settings(SOME, max_examples=100)
 @given(CASES)
 def test_every_rung_of_degre_keeps_the_rules(ruled_degre_model: Model, case: Case) -> None:

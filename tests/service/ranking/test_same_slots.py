@@ -221,6 +221,7 @@ def answer(made: Sequence[Values], wish: Wish, house: House) -> Dealt | str:
         return str(refused)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=rows(), wish=wishes)
 def test_all_three_deal_as_the_reference_does_or_refuse_what_it_refuses(

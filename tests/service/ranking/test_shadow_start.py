@@ -44,6 +44,7 @@ def test_an_empty_folder_says_nothing_about_what_will_be_in_it(tmp_path: Path) -
     check_shadow(make_settings(bundles=tmp_path, shadow="next"))
 
 
+@pytest.mark.long
 def test_a_wrong_one_ends_the_process_before_it_listens(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     for flags in ((), ("--workers", "2")):
@@ -51,6 +52,7 @@ def test_a_wrong_one_ends_the_process_before_it_listens(tmp_path: Path) -> None:
         assert "LISTWRIGHT_SHADOW (--shadow): there is no bundle 'absent' in " in message
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
 def test_two_workers_count_together_and_stop_at_once(tmp_path: Path) -> None:
     for name in ("tiny", "next"):

@@ -13,6 +13,7 @@ from tests.service.telemetry.process import serving
 ANSWERED = b'rerank_request_duration_seconds_count{model="tiny",outcome="ok",version="1"} 1.0'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variable", "kind", "workers"),
     [

@@ -167,6 +167,7 @@ def test_the_supervisor_of_workers_logs_those_of_the_admin_port(bundle: Path) ->
     assert sorted(found) == [*[("malformed-http", HOST)] * 4, *[("unauthorized", HOST)] * 4]
 
 
+@pytest.mark.long
 def test_without_a_share_only_trouble_has_a_line(bundle: Path) -> None:
     flags = ("--log-requests", "0", "--budget-ms", "30000", "--log-slow-ms", "30000")
     with serving(bundle.parents[1], *flags) as service:
@@ -198,6 +199,7 @@ def test_workers_write_lines_as_one_process_does(bundle: Path) -> None:
     assert sum(line["refused"] for line in found if line["message"] == "requests refused") == 8
 
 
+@pytest.mark.long
 def test_the_text_form_has_the_fields_as_words(bundle: Path) -> None:
     with serving(bundle.parents[1], "--log-requests", "1", "--log-json", "false", "--budget-ms", "30000") as service:
         service.wait_until_ready()

@@ -137,6 +137,7 @@ def test_a_service_whose_stderr_is_full_serves_and_stops_cleanly(bundle: Path) -
         assert service.stop()[0] == 0
 
 
+@pytest.mark.long
 def test_a_service_whose_log_is_no_longer_read_serves_and_stops_cleanly(bundle: Path) -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -147,6 +148,7 @@ def test_a_service_whose_log_is_no_longer_read_serves_and_stops_cleanly(bundle: 
     os.close(reader)
 
 
+@pytest.mark.long
 def test_a_newline_in_a_request_id_forges_no_line(bundle: Path) -> None:
     forged = "2026-01-01 00:00:00,000 CRITICAL service.server: all is lost"
     with serving(bundle.parents[1], "--log-requests", "1", "--log-json", "false") as service:

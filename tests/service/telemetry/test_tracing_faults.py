@@ -134,6 +134,7 @@ def post(process: Process) -> str:
         return str(answer.headers["traceparent"].split("-")[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_service_sends_the_spans_of_all_its_workers(bundle: Path, workers: int) -> None:
     with collecting() as collector:
@@ -155,6 +156,7 @@ def test_a_service_sends_the_spans_of_all_its_workers(bundle: Path, workers: int
         assert len({span.span_id for span in collector.spans}) == len(collector.spans)
 
 
+@pytest.mark.long
 def test_a_service_stops_in_time_though_its_collector_never_answers(bundle: Path) -> None:
     with collecting() as silent:
         silent.hold.clear()

@@ -192,6 +192,7 @@ def test_requests_of_batches_come_in_while_no_queue_stands_and_take_no_place_of_
     assert standing.giving_way == 0
 
 
+@pytest.mark.long
 @given(capacity=st.integers(2, 60), start=st.integers(2, 64))
 def test_the_window_finds_what_can_be_answered_in_time(capacity: int, start: int) -> None:
     window = AdmissionWindow(64)

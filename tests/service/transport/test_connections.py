@@ -194,6 +194,7 @@ def short() -> Iterator[Path]:
         yield Path(folder) / "s"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_serves_on_a_unix_socket_and_removes_it_at_the_end(bundle: Path, short: Path, workers: str) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
@@ -225,6 +226,7 @@ def test_it_serves_on_a_unix_socket_and_removes_it_at_the_end(bundle: Path, shor
     assert not short.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_serves_though_nobody_can_be_told_where(bundle: Path, short: Path, workers: str) -> None:
     """A full disk behind stdout."""

@@ -47,6 +47,7 @@ def saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return said
 
 
+@pytest.mark.long
 def test_a_fault_in_keeping_a_worker_ends_the_service_with_an_error_that_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,7 @@ def admin_status(service: Service, key: str) -> int:
     return service.process.ask("/admin/v1/models", None, service.process.admin_port, SECRETS[key])[0]
 
 
+@pytest.mark.long
 def test_every_worker_has_the_keys_from_the_start(service: Service) -> None:
     assert by_worker(service, "backend") == [200] * 2
     assert by_worker(service, "old") == [401] * 2

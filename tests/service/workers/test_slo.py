@@ -21,6 +21,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         found.process.stop()
 
 
+@pytest.mark.long
 def test_every_worker_answers_for_all(service: Service) -> None:
     for sent, pid in zip((3, 4), service.workers(), strict=True):
         with service.on(pid) as connection:

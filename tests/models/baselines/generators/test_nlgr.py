@@ -79,6 +79,7 @@ def test_all_lists_move_as_each_would_alone(valid: Tensor, seed: int) -> None:
         assert torch.equal(model.generate(batch, LENGTH), plain(model, batch, 1, draw=False)[:, 0])
 
 
+@pytest.mark.long
 @settings(max_examples=8, deadline=None)
 @given(valid=MASKS, seed=st.integers(0, 50))
 def test_drawn_lists_are_those_that_the_same_noise_gives_alone(valid: Tensor, seed: int) -> None:
@@ -90,6 +91,7 @@ def test_drawn_lists_are_those_that_the_same_noise_gives_alone(valid: Tensor, se
         assert torch.equal(found, plain(model, batch, 3, draw=True))
 
 
+@pytest.mark.long
 def test_lists_do_move_and_some_take_more_looks_than_they_have_places() -> None:
     """So that the tests above compare more than the prior sort."""
     looks: list[int] = []

@@ -121,6 +121,7 @@ def crowded(count: int) -> list[ListRecord]:
     return records
 
 
+@pytest.mark.long
 def test_it_learns_what_depends_on_the_other_candidates_and_a_pointwise_model_cannot(tmp_path: Path) -> None:
     records = crowded(1000)
     spec = fit_spec(records)
@@ -151,6 +152,7 @@ def sunk(count: int) -> list[ListRecord]:
     return records
 
 
+@pytest.mark.long
 def test_scores_follow_quality_although_the_log_hid_it_below(tmp_path: Path) -> None:
     records = sunk(1400)
     spec = fit_spec(records)

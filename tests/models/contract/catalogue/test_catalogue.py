@@ -51,6 +51,7 @@ def opened(folder: Path, *batches: Sequence[Item], encoder: Encoder = ENCODER) -
     return Catalogue(CatalogueManifest.read(folder), folder)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(BATCHES, st.lists(st.sampled_from(IDS)), st.sampled_from([0, 3, 8, MOST_MERGED]))
 def test_it_finds_what_the_newest_segment_says_of_an_item(

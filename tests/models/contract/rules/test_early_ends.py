@@ -11,6 +11,7 @@ TWO_OF_A_BRAND = (Cap("brand", 2),)
 NEW = (Floor("source", "new", 2, 10),)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "setting",
     [

@@ -92,12 +92,14 @@ def check_few_groups(case: Case) -> None:
         ledger.put(int(slots[following[0]]))
 
 
+@pytest.mark.long
 @SOME
 @given(CASES)
 def test_a_filled_list_keeps_the_rules(case: Case) -> None:
     check_fill(case)
 
 
+@pytest.mark.long
 @SOME
 @given(CASES)
 def test_a_graph_bars_what_the_ledger_bars(case: Case) -> None:

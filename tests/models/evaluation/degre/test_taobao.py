@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from models import cli
 from tests.models.datasets.test_taobao_ad import folder, impressions
 
@@ -13,6 +15,7 @@ ROOT = Path(__file__).parents[4]
 PROFILE = Path(__file__).with_name("tiny.toml")
 
 
+@pytest.mark.long
 def test_its_files_become_lists_and_lists_become_rows(tmp_path: Path) -> None:
     path, lists, out = folder(tmp_path / "taobao", impressions()), tmp_path / "lists.parquet", tmp_path / "run"
     assert cli.main(["data", "taobao-ad", "--path", str(path), "-o", str(lists), "--quiet"]) == 0

@@ -71,6 +71,7 @@ def observer(checkpoint: Checkpoint) -> LogObserver:
     return LogObserver(checkpoint, MIXES, places=PLACES, head_width=2, beam_width=1, seed=0)
 
 
+@pytest.mark.long
 def test_the_lists_are_the_test_lists_that_the_file_names(data: Path, records: list[ListRecord]) -> None:
     everything = list(read_lists(data))
     assert records == [r for r in everything[::2] if r.split == "test"]
@@ -156,6 +157,7 @@ def evaluate(data: Path, saved: Path, *more: str) -> int:
         return int(stop.code or 0)
 
 
+@pytest.mark.long
 def test_the_command_prints_and_writes_what_it_found(
     data: Path, saved: Path, records: list[ListRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ def error(row: dict[str, Any]) -> float:
     return float(abs(row["estimate"] - row["true"]) / (row["half_width"] / 1.96 / TRIAL.logs**0.5))
 
 
+@pytest.mark.long
 def test_without_context_every_version_is_right() -> None:
     for row in rows(0.0).values():
         assert row["logs"] == TRIAL.logs
@@ -28,6 +29,7 @@ def test_without_context_every_version_is_right() -> None:
         assert error(row) < 3.5
 
 
+@pytest.mark.long
 def test_the_gain_through_context_is_seen_by_pairs_and_cascades_and_missed_by_items() -> None:
     found = rows(2.0)
     for name in (PAIR, CASCADE):

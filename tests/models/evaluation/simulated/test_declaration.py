@@ -22,6 +22,7 @@ GREEDY, BEAM = "true value, greedy", "true value, beam 8"
 SMALL = {"users": 60, "items": 90}
 
 
+@pytest.mark.long
 def test_the_medium_strength_is_medium() -> None:
     drawn = DeclaredCases.draw(declared_world(kappa=MEDIUM), seed=1, requests=300)
     values = {name: drawn.preferences.step_value(rows).mean() for name, rows in drawn.rows().items()}

@@ -43,6 +43,7 @@ def judge(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_judge(bench, tmp_path_factory.mktemp("judge"))
 
 
+@pytest.mark.long
 def test_the_setting_of_the_best_expected_lists_is_chosen(bench: Bench, judge: Path) -> None:
     context, checkpoint = plan_context(bench), load_checkpoint(judge / CHECKPOINT_FILE)
     choice = choose(METHOD, context, judge)

@@ -65,6 +65,7 @@ def test_the_items_may_be_those_of_a_list_file(shop: Path, brand_feature: str | 
     assert told == ["shop.parquet", "kind", brand_feature]
 
 
+@pytest.mark.long
 def test_the_experiment_runs_with_the_items_of_a_list_file(shop: Path, tmp_path: Path) -> None:
     root = tmp_path / "out"
     sizes = [f"world.items_from={shop}", "world.category_feature=kind", "world.items=24", "sweeps={}", "small_length=0"]

@@ -66,6 +66,7 @@ def values(root: Path) -> Mapping[str, Floats]:
     return _values(root, MAIN)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", POINTS.values(), ids=lambda point: point.name)
 def test_every_list_is_of_the_requests_candidates_each_once(point: Point, root: Path) -> None:
     cases = _bench(root, point).cases
@@ -113,6 +114,7 @@ def test_without_context_no_list_is_better_than_the_sort_by_true_values(root: Pa
     assert values["random"].mean() < values["base"].mean()
 
 
+@pytest.mark.long
 def test_no_method_but_a_ceiling_plans_otherwise_without_truth_and_labels(root: Path) -> None:
     bench = _bench(root, MAIN)
     blind = dataclasses.replace(bench)
@@ -160,6 +162,7 @@ def test_the_report_has_every_row(root: Path) -> None:
     assert all(title in text for title in titles)
 
 
+@pytest.mark.long
 def test_a_second_run_makes_nothing_but_what_was_not_done_and_to_the_same_lists(root: Path) -> None:
     markers = {path: path.stat().st_mtime_ns for path in root.rglob(MARKER)}
     before = {path: path.read_bytes() for path in root.rglob(LISTS_FILE)}

@@ -59,6 +59,7 @@ def test_options_are_all_that_a_result_depends_on(tmp_path: Path) -> None:
     assert steps["main/methods/chosen/mix-0/seed-0"].options["settings"] == (0.0, 1.0, 2.0)
 
 
+@pytest.mark.long
 def test_all_that_can_be_done_is_done_and_the_rest_says_why(run: tuple[Path, Mapping[str, str]]) -> None:
     root, failures = run
     problem = "RuntimeError: nothing was learnt with seed"
@@ -105,6 +106,7 @@ def test_other_sizes_are_refused_by_what_depends_on_them_alone(run: tuple[Path, 
         )
 
 
+@pytest.mark.long
 def test_a_run_again_changes_nothing(run: tuple[Path, Mapping[str, str]]) -> None:
     root, failures = run
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "log.txt"}

@@ -46,6 +46,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return tiny_bench(tmp_path_factory.mktemp("world"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_variant_leaves_one_part_out_and_exports_like_any_model(bench: Bench, tmp_path: Path, name: str) -> None:
     choice = run_fit(BY_NAME[name], bench, tmp_path)["choice"]

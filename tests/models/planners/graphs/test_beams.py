@@ -55,6 +55,7 @@ def request_of(limits: Limits, seed: int, trade_off: float = 0.8, shape: Request
     return with_preferences(random_request(SPEC, limits, seed, shape), (5.0, 1.0, 1.0), trade_off, 3)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=80)
 @given(
     limits=st.sampled_from(BEAMS),
@@ -87,6 +88,7 @@ def test_a_beam_is_worth_as_much_as_a_greedy_plan_and_mostly_more() -> None:
     assert sum(lead > -1e-5 for lead in leads) >= 28
 
 
+@pytest.mark.long
 def test_every_candidate_of_a_short_request_is_taken_once_and_then_nothing() -> None:
     limits = BEAMS[-1]
     plan, planner = built(limits)
@@ -140,6 +142,7 @@ def test_half_precision_runs_and_finds_lists_as_good() -> None:
         assert rounded == pytest.approx(exact, rel=0.02, abs=0.02)
 
 
+@pytest.mark.long
 def test_a_beam_is_proved_like_any_plan() -> None:
     limits = Limits(4, 2, head_width=2, beam_width=3)
     family = SortGen(Checkpoint(random_model(SPEC, replace(SIZES, list_length=4), seed=0), UNITS))

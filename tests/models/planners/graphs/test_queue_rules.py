@@ -85,6 +85,7 @@ def follows(example: Ruled, request: Arrays, length: int) -> int:
     return len(answer.steps)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=100)
 @given(
     limits=st.sampled_from([*GREEDY, *BEAMS]),
@@ -104,6 +105,7 @@ def test_the_graph_keeps_any_numbers_as_the_reference_does(
     follows(built(limits, head), request | rules, limits.list_length)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limits", [*GREEDY[1:], *BEAMS[1:]])
 def test_the_graph_keeps_compiled_rules_as_the_reference_does(limits: Limits) -> None:
     """More groups can bind here than the graph has, and a quarter of the requests have no rules."""

@@ -57,6 +57,7 @@ SHAPES = st.builds(RequestShape, full=st.booleans(), embedded=st.sampled_from([0
 WEIGHTS = st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 5.0])] * 3).filter(lambda w: sum(w) > 0)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=150)
 @given(
     limits=LIMITS,

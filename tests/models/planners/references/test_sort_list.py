@@ -134,6 +134,7 @@ def with_sort(request: Arrays, slots: Sequence[int]) -> Arrays:
     return {**request, "sort_slots": np.array([row], np.int64)}
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=120)
 @given(
     head=st.integers(0, 3),

@@ -43,6 +43,7 @@ def climb(model: ListValueModel, batch: Batch, request: int, slots: list[int], w
         slots = best
 
 
+@pytest.mark.long
 @settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, starts=st.lists(st.permutations(range(5)), min_size=2, max_size=2))
 def test_it_ends_where_a_plain_search_ends(seed: int, starts: list[list[int]]) -> None:
