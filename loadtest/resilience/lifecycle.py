@@ -36,7 +36,7 @@ from loadtest.rig.answers import read_answers
 from loadtest.rig.contender import direct_session
 from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
-from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError, alive, tree
+from loadtest.rig.server import RELOAD_TIMEOUT, STOP_TIMEOUT, Server, ServerError, alive, tree
 from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, missed, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
@@ -85,7 +85,6 @@ def judge_stops(stops: Sequence[Stop]) -> list[Check]:
 
 
 SHARE: Final = 0.7
-_RELOAD_TIMEOUT: Final = 60.0
 _AFTER_SIGNAL: Final = 2.5
 
 
@@ -132,7 +131,7 @@ def reload(server: Server, name: str, version: str) -> TimedReload:
     try:
         with direct_session() as session:
             order = {"model": name, "version": version}
-            session.post(server.reload_url, json=order, timeout=_RELOAD_TIMEOUT).raise_for_status()
+            session.post(server.reload_url, json=order, timeout=RELOAD_TIMEOUT).raise_for_status()
     except requests.RequestException as error:
         raise ServerError(f"the reload of {name} {version} failed: {error}") from None
     return TimedReload(version, sent, time.monotonic_ns())

@@ -29,7 +29,7 @@ from loadtest.resilience.soak_figures import Sample, Soaked, figures, judge
 from loadtest.rig.contender import direct_session
 from loadtest.rig.goodput import Rules
 from loadtest.rig.openloop.client import running
-from loadtest.rig.server import Server, ServerError, on_cpus, tree
+from loadtest.rig.server import RELOAD_TIMEOUT, Server, ServerError, on_cpus, tree
 from loadtest.rig.subject import (
     Measured,
     Subject,
@@ -44,7 +44,6 @@ from loadtest.rig.subject import (
 SHARE: Final = 0.7
 _SAMPLE_SECONDS: Final = 1.0
 _AFTER_RELOAD: Final = 3.0
-_RELOAD_TIMEOUT: Final = 120.0
 _MIB: Final = 2.0**20
 
 
@@ -100,7 +99,7 @@ class Companions:
         order = self._orders[sum(self.reloads.values()) % 2]
         with direct_session() as session:
             url = self._server.reload_url
-            self.reloads[_result(lambda: session.post(url, json=order, timeout=_RELOAD_TIMEOUT))] += 1
+            self.reloads[_result(lambda: session.post(url, json=order, timeout=RELOAD_TIMEOUT))] += 1
         self._reloading_until = time.monotonic() + _AFTER_RELOAD
 
 

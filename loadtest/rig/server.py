@@ -30,6 +30,8 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 HOST: Final = "127.0.0.1"
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 20.0
+RELOAD_TIMEOUT: Final = 120.0
+"""Seconds; a reload loads, checks and warms a bundle, which takes half a minute on a machine with much else to do."""
 _KILL_TIMEOUT: Final = 5.0
 UNHURRIED: Final = ("--budget-ms", "10000")
 """Options for measuring: a late answer is a figure, an answer without the model would not be one."""

@@ -22,7 +22,7 @@ from loadtest.resilience.chaos.steady import FULL, SteadyClient, lost, recovery,
 from loadtest.resilience.chaos.traps import copy_as
 from loadtest.resilience.chaos.watch import MemoryWatch
 from loadtest.rig.contender import direct_session
-from loadtest.rig.server import Server, running_server, tree
+from loadtest.rig.server import RELOAD_TIMEOUT, Server, running_server, tree
 from models.contract.manifest import DEMO_BUNDLE
 
 RATE: Final = 20.0
@@ -111,7 +111,9 @@ class Service:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
 
-    def reload(self, version: str | None = None, name: str = "demo", timeout: float = 60.0) -> tuple[int, float]:
+    def reload(
+        self, version: str | None = None, name: str = "demo", timeout: float = RELOAD_TIMEOUT
+    ) -> tuple[int, float]:
         """Order a reload; return its status (0: none within `timeout`) and its seconds."""
         order = {"model": name} if version is None else {"model": name, "version": version}
         sent = time.monotonic()

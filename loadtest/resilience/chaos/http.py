@@ -12,6 +12,7 @@ from loadtest.resilience.chaos.harness import UNSHED, Service, payloads, serve
 from loadtest.resilience.chaos.scenario import Scenario, Trial
 from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import CLOSED, Reply, Wire, ask, head, send_apart
+from loadtest.rig.server import RELOAD_TIMEOUT
 from models.contract.serving import RERANK_PATH
 
 _MIB: Final = 2**20
@@ -53,7 +54,7 @@ def upgrade(trial: Trial) -> None:
                 trial.equal(f"{token}, pipelined", (200, 200), (wire.reply().status, wire.reply().status))
         order = b'{"model": "demo"}'
         fields = ("Connection: Upgrade", "Upgrade: h2c", f"Content-Length: {len(order)}")
-        found = ask(service.admin_port, _post(*fields, path="/admin/v1/reload"), order, timeout=30)
+        found = ask(service.admin_port, _post(*fields, path="/admin/v1/reload"), order, timeout=RELOAD_TIMEOUT)
         trial.equal("h2c at the admin port", 200, found.status)
         connect = ask(service.port, b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n")
         trial.one_of("CONNECT", (CLOSED, 400, 404, 405, 501), connect.status)
