@@ -144,6 +144,14 @@ def test_a_step_that_lost_its_actor_goes_on_where_it_was(made_up: Path) -> None:
     assert number(made_up / "is-lost-once", "behind") == "321\n"
 
 
+def test_an_idle_actor_that_is_killed_costs_no_step(made_up: Path) -> None:
+    failures, lines = said(made_up / "is-lost-idle")
+    assert failures == {}
+    assert [line.startswith("a process without a step ended on the cluster: ") for line in lines].count(True) == 1
+    assert not any(line.endswith("; is tried again") for line in lines)
+    assert number(made_up / "is-lost-idle", "right") == "1\n"
+
+
 def test_actors_work_side_by_side_on_one_thread_each(made_up: Path) -> None:
     markers = [read_marker(made_up / "together" / "run", name) for name in ("left", "right")]
     notes = [marker["notes"] for marker in markers if marker is not None]

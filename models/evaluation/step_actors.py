@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from models.distributed.cluster import RayOptions, first_line, load_ray
+from models.evaluation.attempts import Attempt
 
 _TRIES: Final = 3
 _PATIENCE: Final = 180.0
@@ -21,8 +22,6 @@ _PATIENCE: Final = 180.0
 _DETAIL: Final = "Worker exit detail: "
 _ADVICE: Final = " Some common causes"
 _LONGEST: Final = 200
-
-Attempt = Callable[[str], str | None]
 
 
 class StepActor:
@@ -36,9 +35,9 @@ class StepActor:
         """Do once what comes before the first step."""
         self._attempt = self._begin()
 
-    def run(self, step: str) -> str | None:
-        """Run a step, and return the reason of its failure."""
-        return self._attempt(step)
+    def run(self, step: str | None) -> str | None:
+        """Run a step, and return the reason of its failure; None without one."""
+        return None if step is None else self._attempt(step)
 
 
 @dataclass(eq=False)
@@ -48,8 +47,8 @@ class RayWorker:
     actor: Any
     awaited: Any
 
-    def give(self, step: str) -> None:
-        """Let the actor run a step."""
+    def give(self, step: str | None) -> None:
+        """Let the actor run a step, or with None just answer."""
         self.awaited = self.actor.run.remote(step)
 
     def answer(self) -> str | None:
