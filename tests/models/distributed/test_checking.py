@@ -113,6 +113,26 @@ def test_a_part_of_another_schema_is_named(lists: Path) -> None:
         surveyed(lists)
 
 
+def test_tasks_that_run_in_another_folder_read_a_relative_source(
+    lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks_here: Callable[..., Iterator[Any]]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    spoil = [lambda: None, (lists / "part-00003.parquet").unlink]
+
+    def run_elsewhere(*arguments: Any, **options: Any) -> Iterator[Any]:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        spoil.pop(0)()
+        yield from tasks_here(*arguments, **options)
+
+    whole = report_text("lists", survey_file(lists), {})
+    monkeypatch.setattr(checking, "run_tasks", run_elsewhere)
+    monkeypatch.chdir(tmp_path)
+    assert report_text("lists", surveyed(Path("lists")), {}) == whole
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ListFileError, match=r"^lists/part-00003\.parquet: cannot be read as Parquet: there is no such"):
+        surveyed(Path("lists"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [

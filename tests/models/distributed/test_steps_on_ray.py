@@ -101,10 +101,12 @@ def test_a_lost_node_costs_no_figure(tmp_path: Path, here: Path) -> None:
 
 @pytest.mark.slow
 def test_actors_make_the_lists_of_degre_that_one_process_makes(tmp_path: Path) -> None:
-    data = write_simulated(tmp_path / "sim.parquet")
-    command = ["evaluate", "degre", "--data", str(data), *TINY, "--steps", "data,evaluator,search"]
-    assert main([*command, "--out", str(tmp_path / "here")]) == 0
-    run(["-m", "models.cli", *command, "--out", str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    data = tmp_path / "sim.parquet"
+    data.symlink_to(write_simulated(tmp_path / "v1.parquet"))
+    command, options = ["evaluate", "degre", "--data"], [*TINY, "--steps", "data,evaluator,search", "--out"]
+    assert main([*command, str(data), *options, str(tmp_path / "here")]) == 0
+    command = ["-m", "models.cli", *command, data.as_uri()]
+    run([*command, *options, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
     found = [
         {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob(LISTS_FILE)}
         for name in ("here", "ray")
