@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from models.distributed.cluster import RayOptions, first_line, load_ray
+from models.distributed.cluster import RayOptions, first_line, load_ray, raised_there
 from models.evaluation.attempts import Attempt
 
 _TRIES: Final = 3
@@ -101,8 +101,8 @@ class RayWorkers:
 
 def how_it_ended(error: Exception) -> str:
     """Say in one line what became of an actor."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, Exception):  # raised by our own code there
+    cause = raised_there(error, Exception)
+    if cause is not None:
         text = f"{type(cause).__name__}: {first_line(cause)}"
     else:  # Ray says the cause in its last line, with advice behind it.
         text = (str(error).strip() or repr(error)).splitlines()[-1].rpartition(_DETAIL)[2].partition(_ADVICE)[0]
