@@ -183,7 +183,10 @@ def _require_cluster(place: str) -> None:
 
 
 def raised_there(error: BaseException, *kinds: type[Exception]) -> Exception | None:
-    """Find an error of some kinds that our own code raised on the cluster, behind one of Ray; None without one."""
+    """Find the error of some kinds that our own code raised on the cluster.
+
+    Ray's errors hold it, or come from those that do. None without one.
+    """
     behind: BaseException | None = error
     while behind is not None:
         for found in (getattr(behind, "cause", None), behind.__cause__):

@@ -133,7 +133,10 @@ def write_parts(
 
 @contextmanager
 def _work_folder(folder: Path) -> Iterator[Path]:
-    """Name a hidden folder beside a hidden one; what is left in it at the end is deleted as far as it can be."""
+    """Name a hidden folder beside a hidden one, and delete it at the end.
+
+    What cannot be deleted stays: the parts are finished by then.
+    """
     work = folder.with_suffix(".work")
     try:
         yield work

@@ -166,7 +166,7 @@ class _Runner(Generic[WorkerT]):
             worker.give(step)
 
     def _lose(self, step: str | None, how: str, is_new: bool) -> None:
-        """Let the step of a lost worker, if it had one, be tried again, or give it up."""
+        """Let the step of a lost worker, if any, be tried again, or fail."""
         if is_new:
             self._false_starts.append(how)
         else:

@@ -72,7 +72,10 @@ def source_name(source: Path | str) -> str:
 
 
 def absolute_source(source: Path | str) -> str:
-    """Name a source alike in whatever folder a process runs; links and URLs stay as they are."""
+    """Name a source independently of the current folder.
+
+    Links are not followed, since a source is known by its name, and URLs stay as they are.
+    """
     name = source_name(source)
     return name if "://" in name else str(Path(name).absolute())
 
