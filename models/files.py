@@ -62,13 +62,20 @@ def _writer() -> str:
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """Leave the block on SIGTERM as on Ctrl-C, so that partial files are deleted."""
+    received = False
 
     def stop(number: int, _: object) -> None:
+        nonlocal received
+        received = True
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except SystemExit as left:
+        if received:  # Native code that the signal came upon may have raised an exit of its own, as Ray's does.
+            left.code = 128 + signal.SIGTERM
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

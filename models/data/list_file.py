@@ -55,8 +55,7 @@ class ListPart:
 
     def require_unchanged(self) -> None:
         """Raise `ListFileError` if the file is not the one whose footer was read."""
-        now = read_footer(self.footer.part)
-        if (now.rows, now.schema) != (self.footer.rows, self.footer.schema):
+        if read_footer(self.footer.part).digest != self.footer.digest:
             raise ListFileError(f"{self.footer.part.name}: has changed since the command began")
 
 

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -19,12 +20,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from models.files import ended_by_sigterm
 from models.options import check_at_least
 
 LOCAL: Final = "local"
 _AUTO: Final = "auto"
 _OBJECTS: Final = 256 << 20
-"""Bytes of a local cluster's object store: only numbers of shards and names of files pass through it."""
+"""Bytes of a local cluster's object store.
+
+Results of tasks pass through it. Of those that are not taken yet Ray writes to disk, under /tmp/ray, what has no room.
+"""
 _CONNECTING: Final = 3.0
 _ANSWERING: Final = 25.0
 """Seconds that a port has to accept, and a cluster behind it to answer."""
@@ -99,7 +104,8 @@ def load_ray(module: str) -> Any:
 def connected(options: RayOptions) -> Iterator[None]:
     """Connect to a cluster while the block runs; end one of this machine.
 
-    Raises `RayError` within half a minute if there is none at the address.
+    SIGTERM leaves the block as `ended_by_sigterm` says. Raises `RayError` within half a minute if there is no cluster
+    at the address.
     """
     # Told before Ray is loaded, which reads its environment then. No figures of use are sent to Ray's makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -108,12 +114,17 @@ def connected(options: RayOptions) -> Iterator[None]:
         _secure()
     ray = load_ray("ray")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if options.address == LOCAL:
-        _start(ray, options, quiet)
-    else:
-        _join(ray, options.address, quiet)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        if options.address == LOCAL:
+            _start(ray, options, quiet)
+        else:
+            _join(ray, options.address, quiet)
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray sets one of its own, which ends with another status.
+    try:
+        with ended_by_sigterm():
+            yield
     finally:
         ray.shutdown()
 
@@ -169,6 +180,20 @@ def _require_cluster(place: str) -> None:
     if asked.returncode:
         lines = asked.stderr.strip().splitlines() or ["no reason given"]
         raise RayError(f"--ray: there is no Ray cluster at {place} for us: {lines[-1]}")
+
+
+def raised_there(error: BaseException, *kinds: type[Exception]) -> Exception | None:
+    """Find the error of some kinds that our own code raised on the cluster.
+
+    Ray's errors hold it, or come from those that do. None without one.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        for found in (getattr(behind, "cause", None), behind.__cause__):
+            if isinstance(found, kinds):
+                return found
+        behind = behind.__cause__
+    return None
 
 
 def first_line(error: BaseException) -> str:

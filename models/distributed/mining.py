@@ -22,7 +22,7 @@ import torch
 
 from models.contract.arrays import AnyArray, Floats32
 from models.data.slates import SlateArrays
-from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
+from models.distributed.cluster import RayError, RayOptions, first_line, load_ray, raised_there
 from models.files import whole_file
 from models.mining.mine import MiningRun, finished, miner_of
 from models.mining.miner import MiningOptions
@@ -132,14 +132,8 @@ def _say_little(data: Any) -> None:
 
 def _failure(error: Exception) -> Exception:
     """Turn an error of a run into one of ours, by what an actor raised."""
-    cause: BaseException | None = error
-    while cause is not None:
-        inner = getattr(cause, "cause", None)
-        for found in (cause, inner):
-            if isinstance(found, MinedError | OSError):
-                return MinedError(first_line(found))
-        cause = cause.__cause__
-    return RayError(f"--ray: the run failed: {first_line(error)}")
+    found = raised_there(error, MinedError, OSError)
+    return RayError(f"--ray: the run failed: {first_line(error)}") if found is None else MinedError(first_line(found))
 
 
 @contextmanager

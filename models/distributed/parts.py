@@ -1,7 +1,7 @@
 """Write the part files of a list file on a Ray cluster.
 
-A task makes the records of a part and keeps them, checked, in a file of a work folder within the folder to be. Once the
-fields of all parts are known, another writes the part. So all machines must see that folder. Either writes its file
+A task makes the records of a part and keeps them, checked, in a file of a work folder beside the folder to be. Once the
+fields of all parts are known, another writes the part. So all machines must see both folders. Either writes its file
 whole or not at all, and what is written is what one process would write.
 """
 
@@ -10,11 +10,10 @@ from __future__ import annotations
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
@@ -27,8 +26,6 @@ from models.datasets.source import ListSource, Summary
 from models.distributed.cluster import RayError, RayOptions, first_line
 from models.distributed.tasks import run_tasks
 from models.files import whole_file, whole_folder
-
-_WORK: Final = ".work"
 
 Rows = Callable[[range], Iterator[ListRecord]]
 """Make the records of some rows: the same ones each time, in any process."""
@@ -72,7 +69,7 @@ class KeepRecords:
     def __call__(self, task: PartTask) -> KeptPart:
         """Keep the records of one part. Raises `ListFileError` for a wrong one."""
         summary = Summary()
-        with whole_file(task.records) as partial, partial.open("w+b") as file:
+        with whole_file(task.records) as partial_file, partial_file.open("w+b") as file:
             spool = Spool(task.path, file, task.rows.start)
             spool.fill(summary.watch(self.rows(task.rows)))
         return KeptPart(spool.schema(), spool.chunks, summary)
@@ -116,8 +113,7 @@ def write_parts(
     require_replaceable(path, parts)
     shares = part_rows(path, source.total, parts)
     run = partial(run_tasks, options=options, workers=min(options.size(), parts))
-    with whole_folder(path.absolute()) as folder:
-        work = folder / _WORK
+    with whole_folder(path.absolute()) as folder, _work_folder(folder) as work:
         tasks = [PartTask(path, work, part, share) for part, share in enumerate(shares)]
         schemas, chunks, summary, types = list[pa.Schema](), list[int](), Summary(), FieldTypes()
         with closing(run("keep_records", KeepRecords(source.rows), tasks)) as kept:
@@ -131,9 +127,21 @@ def write_parts(
         with closing(run("write_part", write, zip(tasks, chunks, strict=True))) as written:
             deque(written, maxlen=0)
         _gather(tasks, folder)
-        shutil.rmtree(work)
         deque(ListFile(folder).check_request_ids(), maxlen=0)
     return summary
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """Name a hidden folder beside a hidden one, and delete it at the end.
+
+    What cannot be deleted stays: the parts are finished by then.
+    """
+    work = folder.with_suffix(".work")
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _gather(tasks: Sequence[PartTask], folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, TypeVar
 
-from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
+from models.distributed.cluster import RayError, RayOptions, first_line, load_ray, raised_there
 
 _LOSSES: Final = 5
 """How often the process of one task may be lost before the run fails."""
@@ -68,12 +68,10 @@ def _result(ray: Any, reference: Any) -> Any:
 
 def _failure(error: Exception) -> Exception:
     """Turn an error of a task into one of ours, by what it raised."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, ValueError):
-        return cause
-    if isinstance(cause, OSError):
-        return RayError(f"--ray: a task failed: {cause}")
-    return RayError(f"--ray: the run failed: {first_line(error)}")
+    found = raised_there(error, ValueError, OSError)
+    if found is None:
+        return RayError(f"--ray: the run failed: {first_line(error)}")
+    return found if isinstance(found, ValueError) else RayError(f"--ray: a task failed: {found}")
 
 
 def _stop(ray: Any, running: list[Any]) -> None:

@@ -47,7 +47,7 @@ class Attempts:
 
     def __call__(self) -> Attempt:
         """Make the steps, and return the function that attempts one of them."""
-        with suppress(FileNotFoundError):  # Not all paths are relative, so another machine may do without it.
+        with suppress(OSError):  # Not all paths are relative, so another machine may do without it.
             os.chdir(self.folder)
         steps = {step.name: step for step in self.make_steps()}
         return lambda name: self._attempt(steps[name])

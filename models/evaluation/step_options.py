@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from models.distributed.cluster import RayOptions, add_ray_options, connected
-from models.distributed.steps import RayWorkers
 from models.evaluation.parallel_steps import Workers
+from models.evaluation.step_actors import RayWorkers
 from models.evaluation.step_processes import StepProcesses
 from models.options import check_at_least
 

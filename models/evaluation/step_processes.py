@@ -42,8 +42,8 @@ class StepProcess:
         theirs.close()  # so that the end of the process is seen here as the end of the connection
         return cls(process, ours)
 
-    def give(self, step: str) -> None:
-        """Let the process run a step."""
+    def give(self, step: str | None) -> None:
+        """Let the process run a step, or with None just answer."""
         self.awaited = True
         with suppress(OSError):  # if the process has ended, `answer` says so
             self.connection.send(step)
@@ -127,7 +127,7 @@ def _work(connection: Connection, begin: Callable[[], Attempt]) -> None:
                 name = connection.recv()
             except EOFError:
                 return
-            connection.send(attempt(name))
+            connection.send(None if name is None else attempt(name))
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,23 +36,30 @@ _SAMPLED: Final = 16
 
 @dataclass(frozen=True)
 class Footer:
-    """Hold what is known of a part file before its rows are read."""
+    """Hold what is known of a part file before its rows are read.
+
+    `digest` is that of the whole footer, which has the sizes and statistics of all columns.
+    """
 
     part: Part
     schema: pa.Schema
     rows: int
     note: Mapping[bytes, bytes]
+    digest: str
 
 
 def read_footer(part: Part) -> Footer:
-    """Read a file's schema and number of rows.
+    """Read a file's footer.
 
     Raises `ListFileError` if it is no list file.
     """
     with open_parquet(part) as file:
         schema = file.schema_arrow
         _require_columns(schema, part.name)
-        return Footer(part, schema.remove_metadata(), int(file.metadata.num_rows), dict(schema.metadata or {}))
+        whole, note = io.BytesIO(), dict(schema.metadata or {})
+        file.metadata.write_metadata_file(whole)
+        digest = hashlib.sha256(whole.getbuffer()).hexdigest()
+        return Footer(part, schema.remove_metadata(), int(file.metadata.num_rows), note, digest)
 
 
 def read_batches(

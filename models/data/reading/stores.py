@@ -31,7 +31,8 @@ _NO_HOST: Final = ("file", "local")
 class Part:
     """Hold one file of a source.
 
-    `name` is what messages call it. `store` is an fsspec file system, or None for a file of this machine.
+    `name` is what messages call it. `store` is an fsspec file system, or None for a file of this machine, whose `path`
+    is absolute.
     """
 
     name: str
@@ -70,6 +71,15 @@ def source_name(source: Path | str) -> str:
     return f"{lost[1]}{slashes}{text[lost.end() :]}"
 
 
+def absolute_source(source: Path | str) -> str:
+    """Name a source independently of the current folder.
+
+    Links are not followed, since a source is known by its name, and URLs stay as they are.
+    """
+    name = source_name(source)
+    return name if "://" in name else str(Path(name).absolute())
+
+
 def parts_of(source: Path | str) -> tuple[Part, ...]:
     """List the files of a source, ordered by name.
 
@@ -105,9 +115,9 @@ def _local_parts(path: Path) -> tuple[Part, ...]:
     if not path.is_dir():
         if not path.exists():
             raise ListFileError(f"{path}: cannot be read as Parquet: there is no such file or folder")
-        return (Part(str(path), str(path)),)
+        return (Part(str(path), str(path.absolute())),)
     entries = {entry.name: entry.is_dir() for entry in path.iterdir()}
-    return tuple(Part(str(path / name), str(path / name)) for name in _chosen(str(path), entries))
+    return tuple(Part(str(path / name), str(path.absolute() / name)) for name in _chosen(str(path), entries))
 
 
 def _remote_parts(url: str) -> tuple[Part, ...]:

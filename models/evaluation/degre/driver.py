@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import torch
 
+from models.data.reading.stores import absolute_source
 from models.evaluation.degre import planners_table
 from models.evaluation.degre.judges import EVALUATOR, PRIMARY, TRUTH
 from models.evaluation.degre.planner_steps import generator_step, mining_steps
@@ -83,7 +84,8 @@ def _run(arguments: argparse.Namespace, profile: Profile, device: torch.device, 
     if workers is None:
         failures = _run_here(space.root, steps, wanted)
     else:
-        make_steps = partial(_steps_of, arguments.out.resolve(), arguments.data.resolve(), profile, device)
+        source = Path(absolute_source(arguments.data))
+        make_steps = partial(_steps_of, arguments.out.resolve(), source, profile, device)
         failures = run_in_parallel(space.root, make_steps, wanted, workers)
     if "report" in groups:
         print(write_report(space, steps, shlex.join(["listwright", *sys.argv[1:]])))

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from models.distributed.cluster import RayOptions, connected
-from models.distributed.steps import RayWorkers
 from models.evaluation.attempts import StepMaker
 from models.evaluation.parallel_steps import run_in_parallel
+from models.evaluation.step_actors import RayWorkers
 from tests.models.evaluation import parallel_fakes as fakes
 
 FAKES: dict[str, Callable[[Path], StepMaker]] = {
@@ -19,6 +19,7 @@ FAKES: dict[str, Callable[[Path], StepMaker]] = {
     "is-killed": lambda folder: partial(fakes.one_is_killed, folder / "run"),
     "is-lost-once": lambda folder: partial(fakes.one_is_lost_once, folder / "run"),
     "waits": lambda folder: partial(fakes.one_waits, folder / "run", folder),
+    "is-lost-idle": lambda folder: partial(fakes.one_is_lost_idle, folder / "run", folder),
     "together": lambda _: partial(fakes.two_together),
 }
 """The steps of each experiment, by its folder."""
@@ -31,9 +32,14 @@ def main(folder: Path, names: list[str]) -> None:
     with connected(options):
         for name in names:
             make_steps, said = FAKES[name](folder / name), list[str]()
-            wanted = [step.name for step in make_steps()]
-            failures = run_in_parallel(folder / name / "run", make_steps, wanted, RayWorkers(options), said.append)
+            wanted, say = [step.name for step in make_steps()], partial(_say, folder / name, said)
+            failures = run_in_parallel(folder / name / "run", make_steps, wanted, RayWorkers(options), say)
             (folder / name / SAID).write_text(json.dumps({"failures": failures, "said": said}), "utf-8")
+
+
+def _say(folder: Path, said: list[str], line: str) -> None:
+    said.append(line)
+    fakes.killing(folder, line)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,15 @@ from models.distributed.cluster import RayOptions
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
 PARTS = 5
+CHANGED = "has changed since the command began"
 
 
-def log(change: Callable[[int, ListRecord], ListRecord] = lambda _, record: record) -> Iterator[ListRecord]:
+def log(
+    change: Callable[[int, ListRecord], ListRecord] = lambda _, record: record, seed: int = 3
+) -> Iterator[ListRecord]:
     """Lists with fields of every kind, of which one comes late, and requests that repeat."""
     config = SimulatorConfig(candidates=8, items=60, users=50, brands=3)
-    records = list(simulated_logs.load(config, seed=3, lists=200, length=4).records)
+    records = list(simulated_logs.load(config, seed=seed, lists=200, length=4).records)
     for i, record in enumerate(records):
         user = {**record.user, "user_id": f"u{i % 70}", "age": float(i), **({"late": i % 2 == 0} if i > 150 else {})}
         same = replace(records[i % 190], request_id=record.request_id, user=user)
@@ -113,13 +116,34 @@ def test_a_part_of_another_schema_is_named(lists: Path) -> None:
         surveyed(lists)
 
 
+def test_tasks_that_run_in_another_folder_read_a_relative_source(
+    lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks_here: Callable[..., Iterator[Any]]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    spoil = [lambda: None, (lists / "part-00003.parquet").unlink]
+
+    def run_elsewhere(*arguments: Any, **options: Any) -> Iterator[Any]:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        spoil.pop(0)()
+        yield from tasks_here(*arguments, **options)
+
+    whole = report_text("lists", survey_file(lists), {})
+    monkeypatch.setattr(checking, "run_tasks", run_elsewhere)
+    monkeypatch.chdir(tmp_path)
+    assert report_text("lists", surveyed(Path("lists")), {}) == whole
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ListFileError, match=r"^lists/part-00003\.parquet: cannot be read as Parquet: there is no such"):
+        surveyed(Path("lists"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
         (Path.unlink, "cannot be read as Parquet: there is no such file"),
         (lambda part: part.write_bytes(part.read_bytes()[:-100]), "cannot be read as Parquet: "),
-        (lambda part: part.write_bytes(part.with_name("part-00001.parquet").read_bytes()), "row 0, .* stands twice"),
-        (lambda part: write_lists(part, list(log())[:7], {}), "has changed since the command began"),
+        (lambda part: part.write_bytes(part.with_name("part-00001.parquet").read_bytes()), CHANGED),
+        (lambda part: write_lists(part, list(log())[:7], {}), CHANGED),
+        (lambda part: write_lists(part.parent, log(seed=4), {"source": "simulator"}, parts=PARTS), CHANGED),
     ],
 )
 def test_a_part_that_changes_meanwhile_is_named(
@@ -136,7 +160,7 @@ def test_a_part_that_changes_meanwhile_is_named(
             yield result
 
     monkeypatch.setattr(checking, "run_tasks", spoilt)
-    with pytest.raises(ListFileError, match=rf"part-00003\.parquet: {problem}"):
+    with pytest.raises(ListFileError, match=rf"part-0000[23]\.parquet: {problem}"):
         surveyed(lists)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from models.cli import main
 from models.distributed import cluster
-from models.distributed.cluster import RayError, RayOptions, connected, load_ray
+from models.distributed.cluster import RayError, RayOptions, connected, load_ray, raised_there
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,38 @@ def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayError, match=r"pip install 'listwright\[train,ray\]'"), connected(RayOptions("local")):
         pass
+
+
+def test_sigterm_leaves_a_cluster_as_it_does_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    def wait() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            sys.exit(1)  # as Ray does where it waits
+
+    ended, before = list[bool](), signal.getsignal(signal.SIGTERM)
+    fake = SimpleNamespace(init=init, shutdown=lambda: ended.append(True))
+    monkeypatch.setattr(cluster, "load_ray", lambda _: fake)
+    monkeypatch.setattr(cluster, "_secure", lambda: None)
+    with pytest.raises(SystemExit) as left, connected(RayOptions("local")):
+        wait()
+    assert left.value.code == 128 + signal.SIGTERM
+    assert ended == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_our_code_raised_is_found_behind_an_error_of_ray() -> None:
+    class TaskError(Exception):
+        cause = ValueError("no such world")
+
+    outer = RuntimeError("a dataset failed")
+    outer.__cause__ = TaskError()
+    assert raised_there(outer, ValueError, OSError) is raised_there(TaskError(), Exception) is TaskError.cause
+    assert raised_there(outer, OSError) is None
+    assert raised_there(RuntimeError("no room"), Exception) is None
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,23 @@ def test_a_killed_worker_costs_no_epoch_and_two_learn_as_one(tmp_path: Path) -> 
 def test_a_killed_task_costs_no_row_and_the_parts_are_those_of_one_process(tmp_path: Path) -> None:
     command = ["data", "simulator", "--lists", "3000", "--parts", "6", "-o"]
     making = started(["-m", "models.cli", *command, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
-    kill_one(making, "ray::keep_records", lambda: any(tmp_path.glob(".ray.*/.work/records-00001.arrow")))
+    kill_one(making, "ray::keep_records", lambda: any(tmp_path.glob(".ray.*.work/records-00001.arrow")))
     assert listening(making.pid) <= LOOPBACK
     assert "3000 lists (" in finished(making)
     require_the_rows_of_one_process(command, tmp_path / "ray")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "ray"]
+
+
+def test_sigterm_ends_a_run_as_without_ray_and_leaves_no_parts(tmp_path: Path) -> None:
+    command = ["data", "simulator", "--lists", "30000", "--parts", "6", "-o", str(tmp_path / "lists")]
+    making = started(["-m", "models.cli", *command, "--ray", "local", "--workers", "2"])
+    while not any(tmp_path.glob(".lists.*.work/.records-*")):
+        assert making.poll() is None, making.communicate()[0]
+        time.sleep(0.02)
+    making.send_signal(signal.SIGTERM)
+    printed, _ = making.communicate(timeout=280)
+    assert making.returncode == 128 + signal.SIGTERM, printed
+    assert not (tmp_path / "lists").exists()
 
 
 def test_a_killed_task_of_a_check_is_done_again_and_the_report_is_that_of_one_process(tmp_path: Path) -> None:

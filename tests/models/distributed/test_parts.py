@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,16 @@ def test_what_a_lost_process_left_is_not_in_the_folder(tmp_path: Path, monkeypat
         write(self, kept)
 
     monkeypatch.setattr(WritePart, "__call__", leaving)
+    written(tmp_path / "lists", source(), 2)
+    assert sorted(contents(tmp_path / "lists")) == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_what_cannot_be_deleted_costs_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rmtree(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(f"{path}: resource busy")
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
     written(tmp_path / "lists", source(), 2)
     assert sorted(contents(tmp_path / "lists")) == ["part-00000.parquet", "part-00001.parquet"]
 

@@ -101,10 +101,12 @@ def test_a_lost_node_costs_no_figure(tmp_path: Path, here: Path) -> None:
 
 @pytest.mark.slow
 def test_actors_make_the_lists_of_degre_that_one_process_makes(tmp_path: Path) -> None:
-    data = write_simulated(tmp_path / "sim.parquet")
-    command = ["evaluate", "degre", "--data", str(data), *TINY, "--steps", "data,evaluator,search"]
-    assert main([*command, "--out", str(tmp_path / "here")]) == 0
-    run(["-m", "models.cli", *command, "--out", str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
+    data = tmp_path / "sim.parquet"
+    data.symlink_to(write_simulated(tmp_path / "v1.parquet"))
+    command, options = ["evaluate", "degre", "--data"], [*TINY, "--steps", "data,evaluator,search", "--out"]
+    assert main([*command, str(data), *options, str(tmp_path / "here")]) == 0
+    command = ["-m", "models.cli", *command, data.as_uri()]
+    run([*command, *options, str(tmp_path / "ray"), "--ray", "local", "--workers", "2"])
     found = [
         {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob(LISTS_FILE)}
         for name in ("here", "ray")
@@ -142,6 +144,13 @@ def test_a_step_that_lost_its_actor_goes_on_where_it_was(made_up: Path) -> None:
     assert marker is not None
     assert marker["resumed"]
     assert number(made_up / "is-lost-once", "behind") == "321\n"
+
+
+def test_an_idle_actor_that_is_killed_costs_no_step(made_up: Path) -> None:
+    failures, lines = said(made_up / "is-lost-idle")
+    assert failures == {}
+    assert not any(line.endswith("; is tried again") for line in lines)  # The others may end before its loss is told.
+    assert number(made_up / "is-lost-idle", "right") == "1\n"
 
 
 def test_actors_work_side_by_side_on_one_thread_each(made_up: Path) -> None:

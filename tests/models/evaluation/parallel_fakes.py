@@ -108,6 +108,30 @@ def one_waits(root: Path, switches: Path) -> list[ExperimentStep]:
     ]
 
 
+def one_is_lost_idle(root: Path, switches: Path) -> list[ExperimentStep]:
+    """Two steps by two processes, of which `killing` kills one once it is idle, and two that need both."""
+
+    def short(folder: Path) -> Mapping[str, Any]:
+        (folder / "pid").write_text(str(os.getpid()), "utf-8")
+        wait_for(root / "long" / "begun")
+        return {}
+
+    def long(folder: Path) -> Mapping[str, Any]:
+        (folder / "begun").touch()
+        wait_for(switches / "killed")
+        return {}
+
+    behind = [make_step(name, write_number(1), "short", "long") for name in ("left", "right")]
+    return [make_step("short", short), make_step("long", long), *behind]
+
+
+def killing(folder: Path, line: str) -> None:
+    """Kill the process of the step `short` of `one_is_lost_idle`, once a run in `folder` says that it is done."""
+    if line.startswith("short: done"):
+        os.kill(int((folder / "run" / "short" / "pid").read_text("utf-8")), signal.SIGKILL)
+        (folder / "killed").touch()
+
+
 def sized(size: int) -> list[ExperimentStep]:
     return [make_step("new", write_number(1)), make_step("sized", write_number(size), size=size)]
 

@@ -65,5 +65,7 @@ def test_relative_paths_mean_the_same_in_a_worker_that_began_elsewhere(
     elsewhere.mkdir()
     Attempts(tmp_path, _steps, 0, elsewhere)()
     assert Path.cwd() == elsewhere
-    Attempts(tmp_path, _steps, 0, tmp_path / "only on another machine")()
-    assert Path.cwd() == elsewhere
+    (tmp_path / "a file").touch()
+    for folder in ("only on another machine", "a file"):
+        Attempts(tmp_path, _steps, 0, tmp_path / folder)()
+        assert Path.cwd() == elsewhere

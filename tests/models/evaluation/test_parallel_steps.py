@@ -84,6 +84,14 @@ def test_a_process_that_is_killed_fails_its_step_and_another_takes_its_place(tmp
     assert _number(tmp_path, "beside") == "2\n"
 
 
+def test_an_idle_process_that_is_killed_costs_no_step(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    make_steps = partial(fakes.one_is_lost_idle, root, tmp_path)
+    wanted = [step.name for step in make_steps()]
+    assert run_in_parallel(root, make_steps, wanted, StepProcesses(2), partial(fakes.killing, tmp_path)) == {}
+    assert _number(root, "left") == _number(root, "right") == "1\n"
+
+
 def test_steps_run_side_by_side_on_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     failures, _ = _run(tmp_path, fakes.two_together, jobs=2)

@@ -12,7 +12,7 @@ import pytest
 
 from models.evaluation.attempts import Attempt, StepMaker
 from models.evaluation.parallel_steps import run_in_parallel
-from models.evaluation.steps import StepError, is_done, read_failure
+from models.evaluation.steps import ExperimentStep, StepError, is_done, read_failure
 from tests.models.evaluation import parallel_fakes as fakes
 
 
@@ -22,18 +22,23 @@ class FakeWorker:
 
     begin: Callable[[], Attempt]
     lost: dict[str, int]
+    dead: bool = False
+    given: str | None = None
     steps: list[str] = field(default_factory=list)
     ended: bool = False
 
-    def give(self, step: str) -> None:
-        self.steps.append(step)
+    def give(self, step: str | None) -> None:
+        self.given = step
+        self.steps += [] if step is None else [step]
 
     def answer(self) -> str | None:
-        step = self.steps[-1] if self.steps else ""
-        if self.lost.get(step, 0) > 0:
+        step = self.given
+        if step is not None and self.lost.get(step, 0) > 0:
             self.lost[step] -= 1
+            self.dead = True
+        if self.dead:
             raise EOFError("by lightning")
-        return self.begin()(step) if step else None
+        return None if step is None else self.begin()(step)
 
     def end(self) -> None:
         self.ended = True
@@ -41,17 +46,21 @@ class FakeWorker:
 
 @dataclass
 class FakeWorkers:
-    """Start workers of which the first `roomless` never become ready, as in a cluster that is full."""
+    """Start workers of which the first `roomless` never become ready, as in a cluster that is full.
+
+    Those whose numbers are in `stillborn` are lost as they start.
+    """
 
     count: int = 1
     tries: int = 2
     patience: float = 0.0
     roomless: int = 0
+    stillborn: range = range(0)
     lost: dict[str, int] = field(default_factory=dict)
     started: list[FakeWorker] = field(default_factory=list)
 
     def start(self, begin: Callable[[], Attempt]) -> FakeWorker:
-        self.started.append(FakeWorker(begin, self.lost))
+        self.started.append(FakeWorker(begin, self.lost, len(self.started) in self.stillborn))
         return self.started[-1]
 
     def wait(self, workers: Sequence[FakeWorker]) -> list[FakeWorker]:
@@ -106,14 +115,48 @@ def test_no_more_workers_are_started_than_there_are_steps_for(tmp_path: Path) ->
     assert len(workers.started) == 2
 
 
+def test_idle_workers_that_are_lost_cost_no_step(tmp_path: Path) -> None:
+    workers = FakeWorkers(count=3, tries=1)
+
+    def ends_all(_: Path) -> dict[str, str]:
+        for worker in workers.started:
+            worker.dead = True
+        return {}
+
+    def make_steps() -> list[ExperimentStep]:
+        names = ("one", "two", "three")
+        first = [fakes.make_step(name, ends_all if name == "three" else fakes.write_number(1)) for name in names]
+        return [*first, fakes.make_step("last", fakes.write_number(2), *names)]
+
+    failures, said = run(tmp_path, make_steps, workers)
+    assert failures == {}
+    assert said.count("a process without a step ended by lightning") == 3
+    assert [worker.steps for worker in workers.started] == [["one"], ["two"], ["three"], ["last"]]
+
+
 def test_workers_that_never_begin_end_the_run(tmp_path: Path) -> None:
-    workers = FakeWorkers(count=2, lost={"": 9})
+    workers = FakeWorkers(count=2, stillborn=range(99))
     with pytest.raises(StepError, match="no process could be started for the steps: it ended by lightning"):
         run(tmp_path, fakes.two_in_any_order, workers)
-    assert workers.lost[""] == 6
+    assert len(workers.started) == 4
 
 
-def test_a_folder_that_is_another_one_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_never_begin_stop_none_that_works(tmp_path: Path) -> None:
+    workers = FakeWorkers(count=4, stillborn=range(1, 99))
+    names = [f"step-{number}" for number in range(5)]
+    failures, said = run(tmp_path, lambda: [fakes.make_step(name, fakes.write_number(1)) for name in names], workers)
+    assert failures == {}
+    assert workers.started[0].steps == names
+    assert said[:3] == ["a process that started ended by lightning"] * 3
+    assert said[3].startswith("step-0: done")
+
+
+def test_a_folder_that_is_another_one_there_ends_the_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("models.evaluation.attempts.Attempts._attempt", lambda *_: None)
-    failures, _ = run(tmp_path, fakes.two_in_any_order, FakeWorkers())
-    assert failures["one"] == "is not seen to be done; do all machines see one folder?"
+    workers = FakeWorkers()
+    with pytest.raises(StepError, match="one: is not seen to be done; do all machines see one folder"):
+        run(tmp_path, fakes.two_in_any_order, workers)
+    assert [worker.steps for worker in workers.started] == [["one"]]
+    assert workers.started[0].ended

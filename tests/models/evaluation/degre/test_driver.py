@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ import pytest
 from models import cli
 from models.baselines.generators.training import train_baseline
 from models.data.list_writer import write_lists
-from models.evaluation.degre import planner_steps, searches
+from models.distributed.cluster import RayOptions
+from models.evaluation.attempts import StepMaker
+from models.evaluation.degre import driver, planner_steps, searches
 from models.evaluation.degre import report as report_module
 from models.evaluation.degre.profile import PROFILES, load_profile
 from models.evaluation.degre.scores import PlannerRun, ScoreKind, score
 from models.evaluation.degre.workspace import Workspace
+from models.evaluation.steps import check_options
 from models.reporting.contents import Contents
 from models.reporting.page import render
 from tests.models.evaluation.degre.tiny import PROFILE, TINY, write_simulated
@@ -41,7 +45,7 @@ def whole(simulated: Path) -> Path:
     return out
 
 
-def _run(data: Path, out: Path, *more: str) -> int:
+def _run(data: Path | str, out: Path, *more: str) -> int:
     return cli.main(["evaluate", "degre", "--data", str(data), "--out", str(out), *TINY, *more])
 
 
@@ -309,12 +313,40 @@ def test_a_step_that_fails_is_named_and_the_others_have_their_rows(
 
 @pytest.mark.slow
 def test_two_processes_come_to_the_same_lists_as_one(whole: Path, simulated: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert _run(simulated, out, "--steps", "data,evaluator,search,mining", "--jobs", "2") == 0
+    out, data = tmp_path / "out", tmp_path / simulated.name
+    data.symlink_to(shutil.copyfile(simulated, tmp_path / "v1.parquet"))
+    assert _run(data, out, "--steps", "data,evaluator,search,mining", "--jobs", "2") == 0
     made = {path.relative_to(out) for path in out.glob("planners/*/mix-0/seed-*/lists.npy")}
     assert {path.parts[1] for path in made} > {"greedy", "beam-local-search", "random", "prior"}
     for path in made:
         assert (out / path).read_bytes() == (whole / path).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [["--jobs", "2"], ["--ray", "local"]], ids=" ".join)
+@pytest.mark.parametrize("kind", ["link", "URL", "relative"])
+def test_workers_begin_the_steps_of_a_link_or_url_as_one_process_does(
+    kind: str, workers: list[str], whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps are done, so the options of those that a worker makes in another folder must be the same."""
+    out, seen = tmp_path / "out", list[Any]()
+    shutil.copytree(whole, out)
+
+    def run_in_parallel(root: Path, make_steps: StepMaker, *_: Any) -> dict[str, str]:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            seen.extend(make_steps())
+        check_options(root, seen)
+        return {}
+
+    monkeypatch.setattr(driver, "run_in_parallel", run_in_parallel)
+    monkeypatch.setattr(driver, "step_workers", lambda *_: nullcontext("some workers"))
+    monkeypatch.setattr(RayOptions, "gpu", lambda _: False)
+    link = tmp_path / simulated.name
+    link.symlink_to(shutil.copyfile(simulated, tmp_path / "v1.parquet"))
+    data = {"link": str(link), "URL": simulated.as_uri(), "relative": simulated.name}[kind]
+    monkeypatch.chdir(simulated.parent)
+    assert _run(data, out, "--steps", "data,evaluator", *workers) == 0
+    assert seen
 
 
 def test_what_needs_a_step_that_is_not_done_is_not_run_and_says_so(

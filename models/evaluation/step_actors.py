@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import torch
 
-from models.distributed.cluster import RayOptions, first_line, load_ray
+from models.distributed.cluster import RayOptions, first_line, load_ray, raised_there
+from models.evaluation.attempts import Attempt
 
 _TRIES: Final = 3
 _PATIENCE: Final = 180.0
@@ -21,8 +22,6 @@ _PATIENCE: Final = 180.0
 _DETAIL: Final = "Worker exit detail: "
 _ADVICE: Final = " Some common causes"
 _LONGEST: Final = 200
-
-Attempt = Callable[[str], str | None]
 
 
 class StepActor:
@@ -36,9 +35,9 @@ class StepActor:
         """Do once what comes before the first step."""
         self._attempt = self._begin()
 
-    def run(self, step: str) -> str | None:
-        """Run a step, and return the reason of its failure."""
-        return self._attempt(step)
+    def run(self, step: str | None) -> str | None:
+        """Run a step, and return the reason of its failure; None without one."""
+        return None if step is None else self._attempt(step)
 
 
 @dataclass(eq=False)
@@ -48,8 +47,8 @@ class RayWorker:
     actor: Any
     awaited: Any
 
-    def give(self, step: str) -> None:
-        """Let the actor run a step."""
+    def give(self, step: str | None) -> None:
+        """Let the actor run a step, or with None just answer."""
         self.awaited = self.actor.run.remote(step)
 
     def answer(self) -> str | None:
@@ -102,8 +101,8 @@ class RayWorkers:
 
 def how_it_ended(error: Exception) -> str:
     """Say in one line what became of an actor."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, Exception):  # raised by our own code there
+    cause = raised_there(error, Exception)
+    if cause is not None:
         text = f"{type(cause).__name__}: {first_line(cause)}"
     else:  # Ray says the cause in its last line, with advice behind it.
         text = (str(error).strip() or repr(error)).splitlines()[-1].rpartition(_DETAIL)[2].partition(_ADVICE)[0]

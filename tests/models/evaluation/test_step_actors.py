@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.distributed.steps import StepActor, how_it_ended
+from models.evaluation.step_actors import StepActor, how_it_ended
 
 
 def test_an_actor_begins_once_and_attempts_what_it_is_given() -> None:
@@ -15,7 +15,7 @@ def test_an_actor_begins_once_and_attempts_what_it_is_given() -> None:
     actor = StepActor(lambda: begin().get, threads=1)
     assert begun == []
     actor.begin()
-    assert [actor.run("fails"), actor.run("done")] == ["ValueError: no", None]
+    assert [actor.run("fails"), actor.run("done"), actor.run(None)] == ["ValueError: no", None, None]
     assert begun == ["begun"]
 
 
