@@ -50,9 +50,9 @@ class OwnEngine:
 
 
 class EngineListener:
-    """Accept workers until closed, and run their jobs on a thread of its own. Used from the event loop only.
+    """Accept workers until closed, and run their jobs on a thread of its own.
 
-    Who makes it closes the `thread`. Models may be added to `engines`; workers that come later are told of them.
+    Used from the event loop only. Who makes it closes the `thread`. Models may be added to `engines`; workers that come later are told of them.
     """
 
     def __init__(self, engines: Iterable[OwnEngine] = ()) -> None:
@@ -201,9 +201,9 @@ class _Outcome:
 
 
 class _PackedForm:
-    """Hold requests and answers as the bytes of messages; every job is one of a worker.
+    """Hold requests and answers as the bytes of messages.
 
-    The answers of a batch to one worker are sent together.
+    Every job is one of a worker. The answers of a batch to one worker are sent together.
     """
 
     def stack(self, rows: Sequence[RequestArrays]) -> BatchArrays:

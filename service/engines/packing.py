@@ -78,7 +78,10 @@ def pack(arrays: Mapping[str, AnyArray]) -> Packed:
 
 
 def pack_batch(outputs: Mapping[str, AnyArray], size: int) -> list[Packed]:
-    """Pack each row of a batch's outputs; `size` is the first axis of all. Raises `ValueError` as `pack` does."""
+    """Pack each row of a batch's outputs.
+
+    `size` is the first axis of all. Raises `ValueError` as `pack` does.
+    """
     signature = tuple((name, array.dtype, array.shape[1:]) for name, array in outputs.items())
     layout, order = _write_layout(signature)
     shapes = {name: (size, math.prod(shape)) for name, _, shape in signature}
@@ -98,9 +101,9 @@ def unpack(packed: Packed) -> Arrays:
 
 
 class PackedRow(Mapping[str, AnyArray]):
-    """Offer the arrays of a message: read-only, over its bytes, made when they are asked for.
+    """Offer the arrays of a message, made when they are asked for.
 
-    Raises `ValueError` where layout and bytes make no sense.
+    They are read-only, over its bytes. Raises `ValueError` where layout and bytes make no sense.
     """
 
     __slots__ = ("data", "layout", "places")
@@ -120,7 +123,10 @@ class PackedRow(Mapping[str, AnyArray]):
 
 
 def stack_packed(rows: Sequence[RequestArrays]) -> BatchArrays:
-    """Stack the rows of one model as `stack_rows` does; those of one layout by their bytes."""
+    """Stack the rows of one model, those of one layout by their bytes.
+
+    The batch is that of `stack_rows`.
+    """
     first = rows[0]
     if len(rows) == 1 or not isinstance(first, PackedRow):
         return stack_rows(rows)

@@ -17,9 +17,9 @@ from service.inference.engine import Answer, BatchArrays, Engine, EngineError, J
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """Hold the jobs of a batch and the outputs of its run, or why there are none.
+    """Hold a batch's jobs and its outputs, or why there are none.
 
-    It began at `started` on `perf_counter`'s clock, and took `seconds`.
+    Its run began at `started` on `perf_counter`'s clock, and took `seconds`.
     """
 
     jobs: Sequence[Job]
