@@ -27,6 +27,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "lock",
         "demo",
         "test",
+        "test-long",
         "coverage",
         "release-test",
         "lint",
@@ -88,13 +89,18 @@ def test_every_environment_but_the_peers_is_installed_within_the_constraints() -
     assert all("--constraint constraints.txt" in line for line in installs)
 
 
-def test_coverage_runs_the_tests_once_and_measured_and_has_a_least_for_each_part() -> None:
+def test_coverage_runs_both_halves_once_and_measured_and_has_a_least_for_each_part() -> None:
     commands = _make("--dry-run", "test", "coverage").stdout
-    assert commands.count("-m pytest") == 1
-    assert "coverage run -m pytest" in commands
+    runs = [line for line in commands.splitlines() if "-m pytest" in line]
+    assert ["-m long" in line for line in runs] == [False, True]
+    assert all("coverage run -m pytest" in line for line in runs)
+    assert commands.count("coverage erase") == 1
+    assert commands.index("coverage erase") < commands.index(runs[0])
     gates = re.findall(r"--include='(.*?)'.*--fail-under=(\d+)", commands)
     assert gates == [("service/*", "90"), ("models/contract/*", "98")]
-    assert "coverage run" not in _make("--dry-run", "test").stdout
+    alone = _make("--dry-run", "test", "test-long").stdout
+    assert alone.count("-m pytest") == 2
+    assert "coverage" not in alone
 
 
 def test_ci_runs_make_test_with_coverage_then_tests_the_release_and_stops_at_the_first_failure() -> None:
