@@ -62,10 +62,9 @@ class LabelledArrays:
 
     def take(self, rows: Ints) -> Self:
         """Select the records at `rows`, in that order."""
-        features = {name: values[rows] for name, values in self.features.items()}
-        taken = replace(self, features=features, **{n: values[rows] for n, values in self._beside_features().items()})
-        release(self.arrays().values())
-        return taken
+        features = {name: _taken(values, rows) for name, values in self.features.items()}
+        beside: dict[str, Any] = {name: _taken(values, rows) for name, values in self._beside_features().items()}
+        return replace(self, features=features, **beside)
 
     def part(self, rows: Ints, folder: Path) -> Self:
         """Select as `take` does; of records on disk on disk too, in `folder`."""
@@ -77,6 +76,10 @@ class LabelledArrays:
         arrays = store.arrays()
         beside: dict[str, Any] = {name: arrays[name] for name in self._beside_features()}
         return replace(self, features={name: arrays[name] for name in self.features}, **beside)
+
+    def release(self) -> None:
+        """Give back the memory of arrays on disk that were read whole."""
+        release(self.arrays().values())
 
     @property
     def on_disk(self) -> bool:
@@ -114,6 +117,16 @@ class ListArrays(LabelledArrays):
     def has_embeddings(self) -> bool:
         """Tell whether any exposed item has an embedding."""
         return any(rows.any() for rows in _slices(self.features["embeddings"]))
+
+
+def _taken(values: AnyArray, rows: Ints) -> AnyArray:
+    """Select rows of one array, and give back the memory of their pages.
+
+    The system maps pages around each row too, so those of all arrays together would be as much as the arrays.
+    """
+    taken: AnyArray = values[rows]
+    release([values])
+    return taken
 
 
 def encode_lists(records: Sequence[ListRecord], spec: FeatureSpec, list_length: int) -> ListArrays:

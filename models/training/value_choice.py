@@ -110,6 +110,7 @@ def train_on(
     config = replace(config, cosines=compared and lists.has_embeddings)
     # An untrained model already tells which objectives can be valued.
     worths = mixes(new_model(spec, config, lists, seed=options.seed), triple_of(units), chosen.mix)
+    lists.release()
     setup = Setup(spec, config, options, device, chosen.listwise, fields, chosen.loss, chosen.skip)
     request = _Request(setup, folder, worths, resume, chosen.gate)
     found = _by_crossfitting(lists, folds, request) if folds else _by_validation(lists, others["valid"], request)

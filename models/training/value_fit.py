@@ -231,6 +231,7 @@ def _known(data: ListArrays, rows: Ints, objective: int) -> tuple[Tensor, Outcom
     columns = (data.features["priors"][..., objective], data.labels[..., objective])
     beside = (data.lengths, data.observed[:, objective])
     prior, labels, lengths, observed = (torch.from_numpy(values[rows]) for values in (*columns, *beside))
+    data.release()
     return prior, Outcomes(labels, lengths, observed)
 
 
@@ -242,6 +243,7 @@ def _start_at_base_rates(model: ListValueModel, train: ListArrays, rows: Ints) -
     counted = slice(0, len(COUNTED))
     labels, observed = (torch.from_numpy(values[rows][..., counted]) for values in (train.labels, train.observed))
     lengths = torch.from_numpy(train.lengths[rows])
+    train.release()
     if model.config.head == "independent":
         events, mask = ordered_targets(labels), ordered_mask(lengths, observed, labels.shape[1])
     else:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from models.contract.arrays import AnyArray, Arrays
 from models.data import array_store
+from models.data import batches as batch_module
 from models.data.array_store import ArrayStore, is_on_disk
 from models.data.batches import DiskBatch, ListArrays, batches, encode_lists, epoch_order
 from models.data.fit_spec import fit_spec
@@ -79,6 +83,40 @@ def test_pages_of_arrays_on_disk_are_given_back(tmp_path: Path) -> None:
     arrays = ListArrays({}, *(store.arrays()["a"],) * 3)  # type: ignore[arg-type]
     assert len(arrays.digest) == 64
     assert resident() - before < 40 << 20
+
+
+def four_of_16_mib(folder: Path) -> ListArrays:
+    """Lists with four arrays on disk, a page to a row."""
+    store = ArrayStore(1 << 12, folder, on_disk=True)
+    chunk: Arrays = {name: np.ones((1 << 12, 1 << 10), np.float32) for name in "abcd"}
+    store.put(chunk)
+    arrays = store.arrays()
+    return ListArrays({"a": arrays["a"]}, arrays["b"], arrays["c"], arrays["d"])  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_rows_are_taken_with_one_array_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, seen = four_of_16_mib(tmp_path), list[int]()
+
+    def watched(given: Iterable[AnyArray]) -> None:
+        seen.append(resident())
+        array_store.release(given)
+
+    monkeypatch.setattr(batch_module, "release", watched)
+    before = resident()
+    arrays.take(np.arange(0, 1 << 12, 16))  # The system maps the pages between them, too.
+    assert len(seen) == 4
+    assert max(seen) - before < 40 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_arrays_that_were_read_as_a_whole_are_given_back(tmp_path: Path) -> None:
+    arrays = four_of_16_mib(tmp_path)
+    before = resident()
+    assert sum(float(values.sum()) for values in arrays.arrays().values()) == 1 << 24
+    assert resident() - before > 40 << 20
+    arrays.release()
+    assert resident() - before < 24 << 20
 
 
 def resident() -> int:
