@@ -52,7 +52,8 @@ class OwnEngine:
 class EngineListener:
     """Accept workers until closed, and run their jobs on a thread of its own.
 
-    Used from the event loop only. Who makes it closes the `thread`. Models may be added to `engines`; workers that come later are told of them.
+    Used from the event loop only. Who makes it closes the `thread`. Models may be added to `engines`; workers that come
+    later are told of them.
     """
 
     def __init__(self, engines: Iterable[OwnEngine] = ()) -> None:
