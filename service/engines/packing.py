@@ -61,6 +61,10 @@ class Place:
     start: int
     end: int
 
+    def view(self, data: bytes) -> AnyArray:
+        """Return this array of one row, over the row's bytes."""
+        return np.ndarray(self.shape, self.dtype, data, self.start)
+
     def column(self, table: AnyArray) -> AnyArray:
         """Take this array out of all rows of a table of bytes, the rows first."""
         column = np.ascontiguousarray(table[:, self.start : self.end])
@@ -96,8 +100,7 @@ def unpack(packed: Packed) -> Arrays:
 
     Raises `ValueError` where layout and bytes make no sense.
     """
-    places = _places(packed)
-    return {name: np.ndarray(place.shape, place.dtype, packed.data, place.start) for name, place in places.items()}
+    return {name: place.view(packed.data) for name, place in _places(packed).items()}
 
 
 class PackedRow(Mapping[str, AnyArray]):
@@ -112,8 +115,7 @@ class PackedRow(Mapping[str, AnyArray]):
         self.layout, self.data, self.places = packed.layout, packed.data, _places(packed)
 
     def __getitem__(self, name: str) -> AnyArray:
-        place = self.places[name]
-        return np.ndarray(place.shape, place.dtype, self.data, place.start)
+        return self.places[name].view(self.data)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.places)
