@@ -1,6 +1,7 @@
-"""What holds for all tests: in continuous integration, property-based ones draw the same examples every time.
+"""What holds for all tests: examples, threads and caches.
 
-Elsewhere they draw new ones, which is how they find something; a build should fail because of its change alone.
+In continuous integration, property-based tests draw the same examples every time. Elsewhere they draw new ones, which
+is how they find something; a build should fail because of its change alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from hypothesis import settings
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# One thread for PyTorch, here and in what tests start; it reads this when it is imported. Models of tests are so small
+# that threads only wait for each other, and while every core runs tests they wait long: an export took 40 times longer.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

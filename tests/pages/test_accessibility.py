@@ -12,6 +12,8 @@ from playwright.sync_api import Page
 from tests.pages.browser import Watched
 from tests.pages.conftest import OpenPage
 
+pytestmark = pytest.mark.long
+
 GRAVE = {"serious", "critical"}
 
 
@@ -35,7 +37,6 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"the keyboard does not reach {selector}")
 
 
-@pytest.mark.long
 def test_axe_finds_nothing_grave(new_page: OpenPage) -> None:
     watched = new_page()
     page = watched.open("/")

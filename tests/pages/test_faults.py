@@ -12,6 +12,8 @@ from playwright.sync_api import Error, Route
 from tests.pages.browser import Watched
 from tests.pages.test_playground import setting, slide
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def routed(playground: Watched) -> Any:
@@ -28,7 +30,6 @@ def paste(watched: Watched, request: Any) -> None:
         watched.page.locator("#request").blur()
 
 
-@pytest.mark.long
 def test_a_late_answer_to_an_older_request_is_not_shown(routed: Watched) -> None:
     held: list[Route] = []
 

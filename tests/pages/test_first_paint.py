@@ -7,10 +7,11 @@ from playwright.sync_api import Browser
 
 from tests.pages.first_paint import first_paint_ms
 
+pytestmark = pytest.mark.long
+
 GENEROUS_MS = 5_000
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("path", ["/", "/playground"])
 def test_the_first_paint_is_soon(browser: Browser, url: str, path: str) -> None:
     taken = first_paint_ms(browser, url + path)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.pages.browser import Watched
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def loaded(shared: Watched) -> Watched:
@@ -25,7 +27,6 @@ def call(watched: Watched, module: str, expression: str, argument: Any = None) -
     return watched.page.evaluate(script, argument)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("most", [1e-9, 0.004, 0.37, 1, 1.0910, 2, 7.5, 10, 99.9, 123_456])
 def test_the_ticks_of_an_axis_are_few_and_reach_the_top(loaded: Watched, most: float) -> None:
     ticks = call(loaded, "chart", "m.ticksTo(a)", most)

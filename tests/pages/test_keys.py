@@ -10,6 +10,8 @@ from loadtest.rig.server import running_server
 from models.contract.manifest import EMBEDDED_BUNDLES
 from tests.pages.conftest import UNHURRIED, OpenPage
 
+pytestmark = pytest.mark.long
+
 KEY = "a-key-of-this-test"
 
 
@@ -21,7 +23,6 @@ def closed() -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.long
 def test_a_key_opens_the_pages_and_is_in_no_text(new_page: OpenPage, closed: str) -> None:
     watched = new_page(closed)
     watched.expected.add(401)

@@ -9,8 +9,9 @@ import pytest
 from tests.pages.browser import Watched
 from tests.pages.conftest import OpenPage
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 def test_two_models_are_shown_side_by_side(playground: Watched) -> None:
     page = playground.page
     models = page.locator("fieldset.side-B").get_by_label("Model").locator("option")

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, Route
 from tests.pages.browser import Watched
 from tests.pages.conftest import OpenPage
 
+pytestmark = pytest.mark.long
+
 
 def setting(page: Page, side: str, label: str) -> Locator:
     """A control of one side, by its label."""
@@ -52,7 +54,6 @@ def first_view(browser: Browser, url: str) -> Iterator[Watched]:
     assert watched.faults == []
 
 
-@pytest.mark.long
 def test_the_first_view_has_two_lists_with_reasons(first_view: Watched) -> None:
     page = first_view.page
     assert len(first_view.ids("A")) == len(first_view.ids("B")) == 10
@@ -146,7 +147,6 @@ def test_a_pasted_request_brings_its_settings(playground: Watched) -> None:
     assert "5 candidates, as written" in page.locator("#request-size").inner_text()
 
 
-@pytest.mark.long
 def test_a_link_reproduces_lists_and_settings(playground: Watched, new_page: OpenPage) -> None:
     with playground.new_lists():
         slide(setting(playground.page, "B", "B: λ, value share, slider"), 0.3)

@@ -14,6 +14,8 @@ from tests.models.reporting.sample import sample
 from tests.pages.browser import Scheme, Watched
 from tests.pages.test_accessibility import findings, open_all, tab_to
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,7 +48,6 @@ def page(watched: Watched, file: Path) -> Page:
     return watched.open(str(file))
 
 
-@pytest.mark.long
 def test_axe_finds_nothing_grave(watched: Watched, scheme: Scheme, tmp_path: Path) -> None:
     """On one of each part: the time that it takes grows with the page."""
     whole = sample()

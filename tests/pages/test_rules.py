@@ -16,6 +16,8 @@ from tests.pages.conftest import OpenPage
 from tests.pages.test_accessibility import findings, open_all
 from tests.pages.test_playground import copied, setting
 
+pytestmark = pytest.mark.long
+
 RULES: dict[str, Any] = {
     "pinned": [{"id": "p3", "position": 2}],
     "blocked": ["p1"],
@@ -88,7 +90,6 @@ def change(watched: Watched, control: Locator, value: str) -> None:
         control.press("Enter")
 
 
-@pytest.mark.long
 def test_a_new_rule_of_each_kind_is_proposed_from_the_candidates(ruled: Watched) -> None:
     paste(ruled, {})
     editor = rules_of(ruled)
@@ -106,7 +107,6 @@ def test_a_new_rule_of_each_kind_is_proposed_from_the_candidates(ruled: Watched)
     assert editor.locator("summary").inner_text() == "Rules (5, own)"
 
 
-@pytest.mark.long
 def test_a_pasted_requests_rules_are_in_the_controls_and_what_is_changed_is_sent(ruled: Watched) -> None:
     paste(ruled, {"rules": RULES})
     assert ruled.sent[-2]["rules"] == RULES
@@ -157,7 +157,6 @@ def test_links_and_commands_carry_rules(ruled: Watched) -> None:
     assert state["sides"]["B"]["rules"] is None
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "rules",
     [
@@ -261,7 +260,6 @@ def test_a_link_to_a_scene_that_is_gone_says_so(new_page: OpenPage) -> None:
     assert scene.locator("option").last.inner_text() == "gone (not live)"
 
 
-@pytest.mark.long
 def test_axe_finds_nothing_grave_in_rules(ruled: Watched) -> None:
     paste(ruled, {"rules": RULES})
     open_all(ruled.page)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from export.bench.engine import interleaved
 from models import cli
@@ -16,16 +14,7 @@ from tests.loadtest.tables import squeezed
 REFERENCE = ", naive (PyTorch reference)"
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """The benchmark runs PyTorch on one thread."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.long
-@pytest.mark.usefixtures("threads")
 def test_every_contestant_is_timed_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures" / "bench.json"
     sizes = [
@@ -61,7 +50,6 @@ def test_every_contestant_is_timed_and_written_down(tmp_path: Path, capsys: pyte
     assert all(f"| {name} |" in printed for name in names)
 
 
-@pytest.mark.usefixtures("threads")
 def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +78,6 @@ def test_decoding_is_timed_with_and_without_valuing_and_shown_beside_its_targets
         (["--blocks", "0"], "--blocks: must be at least 1, not 0"),
     ],
 )
-@pytest.mark.usefixtures("threads")
 def test_an_option_that_would_do_nothing_or_nothing_good_is_named(
     capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from export.bench.rules import main
-from tests.export.bench.test_engine import threads
 from tests.loadtest.tables import squeezed
-
-__all__ = ["threads"]
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("threads")
 def test_plain_and_ruled_are_timed_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "rules.json"
     sizes = ["--dim", "8", "--layers", "1", "--evaluator-layers", "1", "--blocks", "2", "--runs", "1"]

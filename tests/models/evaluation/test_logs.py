@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from loadtest.rig.server import Server, running_server
 from models.cli import main
@@ -42,7 +41,6 @@ class Line:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     folder = tmp_path_factory.mktemp("line")
-    torch.set_num_threads(1)
     made = Line(folder / "lists.parquet", folder / "bundles")
     run = str(folder / "run")
     sizes = ["--list-length", str(SHOWN), "--dim", "16", "--layers", "1", "--heads", "2", "--field-dim", "4"]

@@ -24,11 +24,6 @@ CLICKS = Worth((1.0, 0.0, 0.0))
 MIXED = [Worth((5.0, 1.0, 1.0), (0.3, 0.1, 1.0)), CLICKS, Worth((0.0, 1.0, 0.0))]
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 def gated(*parts: HeldOut) -> Gate:
     return choose_shares(parts, [CLICKS], device=CPU)
 

@@ -26,11 +26,6 @@ SETUP = Setup(fit_spec(RECORDS), replace(CONFIG, context="full", dropout=0.1), O
 LISTS = encode_lists(RECORDS, SETUP.spec, 4)
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 def keys(lists: ListArrays) -> list[bytes]:
     """What tells each list from every other."""
     return [row.tobytes() for row in lists.features["priors"]]

@@ -29,7 +29,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for record in make_records(count, seed=seed, split=split)  # type: ignore[arg-type]
     ]
     write_lists(root / "lists.parquet", records, {"source": "made up"})
-    torch.set_num_threads(1)
     evaluator = ["train", "degre-evaluator", "--data", str(root / "lists.parquet"), "--out", str(root / "evaluator")]
     assert main([*evaluator, "--epochs", "1", "--list-length", "4", *SIZES]) == 0
     assert mine(root, "mined") == 0

@@ -36,7 +36,6 @@ from models.nets.value import ValueConfig
 from models.training.loop import TrainOptions
 from models.training.value import train_value_model
 
-torch.set_num_threads(1)
 train_value_model(
     Path(sys.argv[1]), Path(sys.argv[2]), family="sort-gen", config=ValueConfig(dim=32, layers=1),
     options=TrainOptions(epochs=1), device=torch.device("cpu"),

@@ -32,11 +32,6 @@ SIZES: dict[Split, int] = {"train": 60, "valid": 20, "test": 20}
 RECORDS = [r for i, (split, n) in enumerate(SIZES.items()) for r in shop_records(n, seed=i, split=split)]
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A list file whose splits are mixed."""

@@ -49,11 +49,6 @@ def train(data: Path, out: Path, *more: str) -> int:
     return main(["train", "sort-gen", "--data", str(data), "--out", str(out), "--epochs", "2", *SMALL, *more])
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 def test_a_run_folder_holds_model_metrics_log_and_state(
     list_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,11 +25,6 @@ from tests.models.training.shops import SHOWN, shop_records
 SIZES = ["--dim", "8", "--layers", "1", "--heads", "2", "--field-dim", "2", "--list-length", "4", "--threads", "1"]
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 def log(
     folder: Path, change: Callable[[ListRecord], ListRecord] = lambda r: r, *, train: int = 30, **others: int
 ) -> Path:

@@ -32,11 +32,6 @@ CPU = torch.device("cpu")
 PAPERS = replace(CONFIG, head="independent")
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 def started(records: list[ListRecord], config: object = CONFIG) -> tuple[ListValueModel, ListArrays]:
     """A model before training and its lists."""
     spec = fit_spec(records)

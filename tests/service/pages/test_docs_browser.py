@@ -16,7 +16,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 KEY = "a-key-of-the-test"
 MILLISECONDS = 60_000
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,6 @@ def live() -> Iterator[Live]:
         yield live
 
 
-@pytest.mark.long
 def test_it_shows_every_operation_and_schema(browser: Browser, live: Live) -> None:
     document = live.get("/openapi.json").json
     with opened(browser, live.port) as page:
@@ -64,7 +63,6 @@ def test_it_shows_every_operation_and_schema(browser: Browser, live: Live) -> No
         expect(page.locator("#pages").get_by_role("link")).to_have_text(["Listwright", "Playground"])
 
 
-@pytest.mark.long
 def test_it_sends_the_smallest_request_with_a_key(browser: Browser, live: Live) -> None:
     with opened(browser, live.port) as page:
         page.locator("button.authorize").first.click()

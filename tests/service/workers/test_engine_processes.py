@@ -34,7 +34,7 @@ from tests.service.test_process import fails
 from tests.service.tiny_bundle import Options, write_bundle
 from tests.service.workers.test_workers import DURATION, Service, alive, eventually, serving, stopped
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
 LABELS = {"model": "tiny", "version": "1", "outcome": "ok"}
 ONE = ("--engine-processes", "1", "--max-batch", "16")
 
@@ -122,7 +122,6 @@ def check_own(body: dict[str, Any], answer: dict[str, Any]) -> None:
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.long
 def test_jobs_of_all_workers_are_run_in_one_process_and_together(service: Service) -> None:
     assert whole(service)
     before = service.value(DURATION, **LABELS) or 0
@@ -148,7 +147,6 @@ def test_jobs_of_all_workers_are_run_in_one_process_and_together(service: Servic
     assert found["rerank_batch_size_sum", frozenset()] > found["rerank_batch_size_count", frozenset()]
 
 
-@pytest.mark.long
 def test_a_killed_engine_process_costs_no_request_and_is_replaced(service: Service) -> None:
     killed = ended(service, "killed")
     (engine,) = service.engines()
@@ -165,7 +163,6 @@ def test_a_killed_engine_process_costs_no_request_and_is_replaced(service: Servi
     assert service.versions() == {"1"}
 
 
-@pytest.mark.long
 def test_a_killed_worker_leaves_the_others_and_is_replaced_by_one_with_the_same_engine(service: Service) -> None:
     (engine,) = service.engines()
     before = service.workers()
@@ -178,7 +175,6 @@ def test_a_killed_worker_leaves_the_others_and_is_replaced_by_one_with_the_same_
             assert connection.ask("/v1/rerank", request())[1]["degraded"] is None
 
 
-@pytest.mark.long
 def test_a_stopped_engine_process_is_taken_for_hung_and_replaced(service: Service) -> None:
     hung = ended(service, "hung")
     (engine,) = service.engines()
@@ -191,7 +187,6 @@ def test_a_stopped_engine_process_is_taken_for_hung_and_replaced(service: Servic
     eventually(lambda: service.process.ask("/v1/rerank", request())[1]["degraded"] is None)
 
 
-@pytest.mark.long
 def test_a_reload_moves_to_a_new_engine_process_without_a_pause(service: Service) -> None:
     (engine,) = service.engines()
     write_bundle(service.bundles, Options(version="2"))
@@ -218,7 +213,6 @@ def test_a_bundle_that_is_refused_leaves_the_engine_process_as_it_was(service: S
     assert service.engines() == [engine]
 
 
-@pytest.mark.long
 def test_an_engine_process_that_dies_before_the_switch_ends_it_at_once(service: Service) -> None:
     (engine,) = service.engines()
     write_bundle(service.bundles, Options(version="5"))
@@ -236,7 +230,6 @@ def test_an_engine_process_that_dies_before_the_switch_ends_it_at_once(service: 
     eventually(lambda: service.engines() == [engine])
 
 
-@pytest.mark.long
 def test_an_engine_process_that_dies_while_it_loads_ends_the_reload_and_nothing_changes(service: Service) -> None:
     (engine,) = service.engines()
     write_bundle(service.bundles, Options(version="4"))
@@ -252,7 +245,6 @@ def test_an_engine_process_that_dies_while_it_loads_ends_the_reload_and_nothing_
     eventually(lambda: service.engines() == [engine])
 
 
-@pytest.mark.long
 def test_a_version_that_is_replaced_need_not_be_on_disk_any_more(folder: Path) -> None:
     with serving(folder, *ONE) as service:
         write_bundle(service.bundles, Options(version="2"))
@@ -261,7 +253,6 @@ def test_a_version_that_is_replaced_need_not_be_on_disk_any_more(folder: Path) -
         assert service.versions() == {"2"}
 
 
-@pytest.mark.long
 def test_a_worker_that_is_stopped_in_a_switch_costs_no_other_worker(folder: Path) -> None:
     with serving(folder, *ONE, "--keep-versions", "2") as service:
         write_bundle(service.bundles, Options(version="2"))
@@ -276,7 +267,6 @@ def test_a_worker_that_is_stopped_in_a_switch_costs_no_other_worker(folder: Path
         assert service.versions() == {"2"}
 
 
-@pytest.mark.long
 def test_several_versions_and_engine_processes(folder: Path) -> None:
     write_bundle(folder / "bundles")
     write_bundle(folder / "bundles", Options(version="2"))
@@ -297,7 +287,6 @@ def test_several_versions_and_engine_processes(folder: Path) -> None:
         eventually(lambda: service.process.ask("/v1/rerank", request())[1]["degraded"] is None)
 
 
-@pytest.mark.long
 def test_an_engine_that_hangs_is_replaced_with_its_process(folder: Path) -> None:
     write_hanging_bundle(folder / "bundles")
     flags = ("--engine-hang-seconds", "1", "--drain-seconds", "5", *ONE)
@@ -312,7 +301,6 @@ def test_an_engine_that_hangs_is_replaced_with_its_process(folder: Path) -> None
         assert service.process.ask("/v2/health/ready")[0] == 200
 
 
-@pytest.mark.long
 def test_all_end_when_the_supervisor_is_killed_and_leave_nothing(folder: Path) -> None:
     with serving(folder, *ONE) as service:
         pids = [*service.workers(), *service.engines()]
@@ -325,7 +313,6 @@ def test_all_end_when_the_supervisor_is_killed_and_leave_nothing(folder: Path) -
         assert service.folders() == []
 
 
-@pytest.mark.long
 def test_a_socket_that_others_can_reach_is_not_used(folder: Path) -> None:
     with serving(folder, *ONE) as service:
         (sockets,) = service.folders()
@@ -338,7 +325,6 @@ def test_a_socket_that_others_can_reach_is_not_used(folder: Path) -> None:
         assert service.reload("2")[0] == 200
 
 
-@pytest.mark.long
 def test_an_engine_process_that_cannot_be_started_at_first_is_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,7 +356,6 @@ def test_an_engine_process_that_cannot_be_started_at_first_is_tried_again(
     assert [path.name for path in folder.iterdir()] == ["b"]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
@@ -395,7 +380,6 @@ def test_a_gpu_without_engine_processes_for_several_workers_is_an_error(monkeypa
         supervisor.settle_engines(make_settings(provider="cuda", workers=4, engine_processes=3))
 
 
-@pytest.mark.long
 def test_a_folder_for_sockets_that_is_too_deep_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()

@@ -17,7 +17,7 @@ import pytest
 from tests.service.requests import request
 from tests.service.workers.test_workers import DURATION, Service, eventually, serving, stopped
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")]
 LABELS = {"model": "tiny", "version": "1", "outcome": "ok"}
 
 
@@ -51,7 +51,6 @@ def both_answer(service: Service) -> bool:
     return len(service.workers()) == 2 and service.value("rerank_workers_live") == 2
 
 
-@pytest.mark.long
 def test_one_stopped_for_ever_and_one_killed_during_a_reload_heal_by_themselves(service: Service) -> None:
     before, hung, killed = service.workers(), ended(service, "hung"), ended(service, "killed")
     os.kill(before[0], signal.SIGSTOP)
@@ -80,7 +79,6 @@ def test_one_that_is_stopped_for_two_seconds_goes_on(service: Service) -> None:
     assert ended(service, "hung") == counted
 
 
-@pytest.mark.long
 def test_a_supervisor_that_was_stopped_kills_nobody(service: Service) -> None:
     stop_the_supervisor_for(service, 8)
 
@@ -105,7 +103,6 @@ def stop_the_supervisor_for(service: Service, seconds: float) -> None:
     assert both_answer(service)
 
 
-@pytest.mark.long
 def test_a_worker_that_is_killed_loses_no_counts_that_were_shown(service: Service) -> None:
     victim = service.workers()[0]
     with service.on(victim) as connection:
@@ -117,7 +114,6 @@ def test_a_worker_that_is_killed_loses_no_counts_that_were_shown(service: Servic
     assert service.value(DURATION, **LABELS) == shown
 
 
-@pytest.mark.long
 def test_a_worker_that_ends_in_order_loses_none_at_all(service: Service) -> None:
     victim, stopped_ones = service.workers()[0], ended(service, "stopped")
     with service.on(victim) as connection:
@@ -140,7 +136,6 @@ def test_a_scrape_does_not_wait_for_a_worker_that_hangs(service: Service) -> Non
         assert connection.value(DURATION, **LABELS) == (counted or 0) + 1
 
 
-@pytest.mark.long
 def test_whatever_the_environment_says_nothing_is_written(tmp_path: Path) -> None:
     """The client library would keep its values in files, in a folder that these variables name."""
     folder = tmp_path / "absent"

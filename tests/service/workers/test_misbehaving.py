@@ -18,7 +18,7 @@ from tests.service.tiny_bundle import Options, write_bundle
 from tests.service.workers.test_hangs import both_answer, ended, reload_in_the_background
 from tests.service.workers.test_workers import Service, alive, eventually, serving
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")]
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 
 
@@ -37,7 +37,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Pa
         yield found
 
 
-@pytest.mark.long
 def test_a_worker_that_stops_in_the_second_phase_is_replaced_by_one_that_has_switched(
     both: tuple[Service, Path],
 ) -> None:
@@ -52,7 +51,6 @@ def test_a_worker_that_stops_in_the_second_phase_is_replaced_by_one_that_has_swi
     assert ended(service, "hung") == hung + 1
 
 
-@pytest.mark.long
 def test_a_worker_that_is_late_in_the_first_phase_fails_the_reload_and_stays(both: tuple[Service, Path]) -> None:
     service, file = both
     before, (version,) = service.workers(), service.versions()
@@ -80,7 +78,6 @@ def test_a_worker_that_ends_but_does_not_go_is_killed(both: tuple[Service, Path]
     assert ended(service, "hung") == hung + 1
 
 
-@pytest.mark.long
 def test_a_worker_that_does_not_drain_is_killed_after_the_limit(tmp_path: Path) -> None:
     with misbehaving(tmp_path, "--drain-seconds", "1") as (service, file):
         pids = service.workers()
@@ -91,7 +88,6 @@ def test_a_worker_that_does_not_drain_is_killed_after_the_limit(tmp_path: Path) 
         assert not any(map(alive, pids))
 
 
-@pytest.mark.long
 def test_told_to_stop_it_waits_neither_for_a_bundle_that_is_tried_nor_for_a_worker_that_waits_for_that(
     tmp_path: Path,
 ) -> None:

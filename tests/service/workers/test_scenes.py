@@ -20,7 +20,7 @@ from tests.service.test_process import running
 from tests.service.tiny_bundle import Options, write_bundle
 from tests.service.workers.test_workers import PATIENT, Service, eventually, serving, stopped
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,6 @@ def count(service: Service, result: str) -> float:
     return service.value("rerank_scene_reloads_total", result=result) or 0
 
 
-@pytest.mark.long
 def test_a_reload_reaches_every_worker_before_it_is_answered(service: Service) -> None:
     before = count(service, "ok")
     assert switch(service, scene("home") + scene("shop", 2)) == (200, {"result": "ok", "problem": None})
@@ -97,7 +96,6 @@ def test_a_signal_reloads_them_too(service: Service) -> None:
     assert by_worker(service) == [["signalled"]] * 2
 
 
-@pytest.mark.long
 def test_a_bundle_brings_its_scenes_in_one_reload(service: Service) -> None:
     switch(service, scene("home"))
     write_bundle(service.bundles, Options(version="2"))
@@ -108,7 +106,6 @@ def test_a_bundle_brings_its_scenes_in_one_reload(service: Service) -> None:
     assert service.reload("1")[1]["scenes"]["result"] == "unchanged"
 
 
-@pytest.mark.long
 def test_a_worker_that_dies_while_it_checks_them_leaves_all_as_they_were(service: Service) -> None:
     switch(service, scene("home"))
     one, late = service.workers()
@@ -129,7 +126,6 @@ def test_a_worker_that_dies_while_it_checks_them_leaves_all_as_they_were(service
     assert by_worker(service) == [["never"]] * 2
 
 
-@pytest.mark.long
 def test_a_replacement_has_the_scenes_before_it_listens_and_no_count_falls(service: Service) -> None:
     switch(service, scene("home"))
     labels = {"scene": "home", "outcome": "ok"}

@@ -11,7 +11,7 @@ import pytest
 from tests.service.requests import request
 from tests.service.workers.test_workers import PATIENT, Service, eventually, serving, stopped
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         found.process.stop()
 
 
-@pytest.mark.long
 def test_every_worker_answers_for_all(service: Service) -> None:
     for sent, pid in zip((3, 4), service.workers(), strict=True):
         with service.on(pid) as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +55,6 @@ PROFILE = Profile(
 FITS = {fit.name: fit for fit in (*context_scorers.FITS, *generators.FITS)}
 METHODS = {method.name: method for method in generated.METHODS}
 BLOCKS: dict[str, InputBlock] = {"sort": "concat", "degre-evaluator": "fields"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

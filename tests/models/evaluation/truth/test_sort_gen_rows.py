@@ -31,11 +31,6 @@ METHODS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return tiny_bench(tmp_path_factory.mktemp("world"))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.fits.value_models import FITS
@@ -23,11 +22,6 @@ PARTS = {
     "degre-evaluator": ("fields", "hazard", "full"),
     "degre-evaluator-paper": ("fields", "independent", "none"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from export.families.sort_gen import SortGen
 from export.proof.verify import prove
@@ -34,11 +33,6 @@ CHANGED: dict[str, dict[str, Any]] = {
     "variant-states-2": {"states": 2},
     "variant-states-all": {"states": LENGTH},
 }
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
