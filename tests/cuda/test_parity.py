@@ -96,6 +96,7 @@ def test_lists_are_the_cpus(root: Path, provider: str, graphs: bool, bundle: str
     assert found.holds, found
 
 
+@pytest.mark.long
 def test_lists_that_are_not_the_cpus_do_not_hold(root: Path) -> None:
     folder = bench_bundle(root, sizes("cpu")[0])
     requests = requests_for(folder, 6)

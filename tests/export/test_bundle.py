@@ -140,6 +140,7 @@ def test_the_service_refuses_it_if_one_bit_is_wrong(own_copy: Path, name: str, p
         load_bundle(own_copy, SessionConfig())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("make", "wishes"), [(sort_gen, OPTIONS), (degre, DEGRE_OPTIONS)], ids=["sort-gen", "degre"])
 def test_the_service_refuses_another_models_graph_even_with_its_right_checksum(
     tmp_path: Path, make: Callable[[int], ModelFamily], wishes: BundleOptions
@@ -174,6 +175,7 @@ def test_equal_checkpoints_give_equal_graphs(published: Path, tmp_path: Path) ->
         assert (again / name).read_bytes() == (published / name).read_bytes()
 
 
+@pytest.mark.long
 def test_a_second_version_stands_beside_the_first(tmp_path: Path) -> None:
     for version in ("1", "2"):
         write_bundle(tmp_path, sort_gen(), options(version=version), requests=1)

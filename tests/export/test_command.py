@@ -39,6 +39,7 @@ def export(saved: Path, out: Path, *more: str) -> int:
         return int(stop.code or 0)
 
 
+@pytest.mark.long
 def test_by_default_the_bundle_has_the_models_horizon_and_a_queue_per_objective_and_one_by_the_formula(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,12 +165,14 @@ def test_a_checkpoint_that_is_not_there_or_none_is_named(tmp_path: Path, capsys:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_version_that_is_there_is_refused(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(saved, tmp_path) == 0
     assert export(saved, tmp_path) == 2
     assert "exists already; a version is never changed, choose another" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_float16_is_published_with_the_value_that_it_loses(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +188,7 @@ def test_float16_is_published_with_the_value_that_it_loses(
     assert max(provenance["golden"].values()) <= LOOSEST_REPLAY
 
 
+@pytest.mark.long
 def test_float32_says_nothing_of_precision(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(saved, tmp_path) == 0
     assert "float16" not in capsys.readouterr().out

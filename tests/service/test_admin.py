@@ -226,6 +226,7 @@ def test_keys_guard_the_admin_app_too(tmp_path: Path) -> None:
         assert served.reload({"model": "tiny"}, {"Authorization": "Bearer secret"}).status == 200
 
 
+@pytest.mark.long
 def test_requests_are_answered_while_bundles_are_swapped(served: Served) -> None:
     write_bundle(served.root, Options(version="2"))
     stop = threading.Event()

@@ -60,6 +60,7 @@ def late(row: int) -> dict[str, Any]:
     return {"user": {"age": row if row < 3500 else row + 0.5, **({"late": "yes"} if row > 4000 else {})}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 7])
 def test_parts_are_byte_for_byte_those_of_one_process(tmp_path: Path, count: int) -> None:
     made, here, counted = source(Rows(late), CHUNKS), Summary(), list[int]()

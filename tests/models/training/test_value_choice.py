@@ -72,6 +72,7 @@ def test_small_logs_and_those_without_validation_lists_are_cross_fitted(
     assert ("valid" in metrics) == (folds == 0)
 
 
+@pytest.mark.long
 def test_a_cross_fitted_run_is_resumed_to_the_same_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def runs(pid: int) -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_sound_bundle_survives_and_the_files_that_were_tried_are_told(
     any_bundle: Path, tmp_path: Path, cached: bool
@@ -103,6 +104,7 @@ def test_a_graph_that_hangs_is_ended_after_the_time_limit(tmp_path: Path) -> Non
     assert not [pid for pid in set(children(os.getpid())) - before if runs(pid)]
 
 
+@pytest.mark.long
 def test_a_fault_that_needs_no_crash_is_told_as_in_the_process_itself(tmp_path: Path) -> None:
     assert "was exported for the feature spec" in refusal(write_bundle(tmp_path, Options(fingerprint="0" * 64)))
     moved = write_bundle(tmp_path, Options(version="2")).rename(tmp_path / "tiny" / "3")

@@ -169,6 +169,7 @@ def test_a_file_that_is_replaced_between_check_and_map_is_noticed_and_checked_an
     assert served_price(served) == 10
 
 
+@pytest.mark.long
 @either_way
 def test_requests_go_on_while_catalogues_come_and_go_and_none_mixes_two(tmp_path: Path, copy: bool) -> None:
     write_bundle(tmp_path)

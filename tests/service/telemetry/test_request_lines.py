@@ -121,6 +121,7 @@ def test_a_batch_has_a_line_with_counts_and_its_requests_have_theirs(verbose: Li
     assert [one["outcome"] for one in own] == ["ok", "invalid", "ok"]
 
 
+@pytest.mark.long
 def test_refusals_have_a_line_of_each_kind_and_their_number_at_the_end(bundle: Path) -> None:
     with serving(bundle.parents[1], "--log-requests", "0", environment={"LISTWRIGHT_API_KEYS": KEY}) as service:
         lines = Lines(service)
@@ -153,6 +154,7 @@ def keep_out(lines: Lines) -> list[tuple[str, str]]:
     return [(x["reason"], x["peer"]) for x in lines_of(text) for _ in range(x["refused"])]
 
 
+@pytest.mark.long
 def test_those_without_a_key_and_with_wrong_http_are_in_the_log_whatever_they_ask(bundle: Path) -> None:
     with serving(bundle.parents[1], "--log-requests", "0", environment={"LISTWRIGHT_API_KEYS": KEY}) as service:
         found = keep_out(Lines(service))

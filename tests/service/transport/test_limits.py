@@ -247,6 +247,7 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off() -> None:
         eventually(lambda: live.series("rerank_connections") == 0)
 
 
+@pytest.mark.long
 def test_one_that_takes_them_slowly_is_not() -> None:
     with live_app(fake_model(), read_timeout_seconds=1) as live, connected(live.port) as client:
         client.sock.settimeout(WAIT_SECONDS)
@@ -256,6 +257,7 @@ def test_one_that_takes_them_slowly_is_not() -> None:
             time.sleep(0.005)
 
 
+@pytest.mark.long
 def test_six_that_never_read_do_not_make_it_grow() -> None:
     """Client and server are one process here; the client's part is small."""
     with live_app(fake_model(), drain_seconds=0) as live, connections(live.port, 6) as clients:

@@ -22,7 +22,7 @@ from tests.service.test_process import running
 from tests.service.tiny_bundle import write_bundle
 from tests.service.workers.test_workers import PATIENT, Service, eventually, serving, stopped
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,6 @@ def count(service: Service, result: str) -> float:
     return service.value("rerank_catalogue_reloads_total", result=result) or 0
 
 
-@pytest.mark.long
 def test_a_reload_reaches_every_worker_before_it_is_answered(service: Service) -> None:
     before = count(service, "ok")
     only(service, "11", 110)
@@ -105,7 +104,6 @@ def test_a_signal_reloads_them_too(service: Service) -> None:
     assert by_worker(service) == [320, 320]
 
 
-@pytest.mark.long
 def test_a_worker_that_dies_while_it_opens_one_leaves_all_as_they_were(service: Service) -> None:
     only(service, "41", 410)
     one, late = service.workers()
@@ -174,7 +172,6 @@ def test_no_request_is_refused_or_mixes_two_while_versions_come_and_workers_go(s
     assert by_worker(service) == [670, 670]
 
 
-@pytest.mark.long
 def test_a_replacement_has_the_live_catalogue_before_it_listens(service: Service) -> None:
     only(service, "71", 710)
     publish(service.bundles / "catalogue", "72", 720)
@@ -185,7 +182,6 @@ def test_a_replacement_has_the_live_catalogue_before_it_listens(service: Service
     assert by_worker(service) == [710, 710]
 
 
-@pytest.mark.long
 def test_a_copy_outlives_its_folder_and_reaches_a_replacement(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundles")
     folder = publish(tmp_path / "items", "1", 10)

@@ -73,6 +73,7 @@ def test_time_in_which_this_process_itself_does_not_run_does_not_count() -> None
         runner.run(main())
 
 
+@pytest.mark.long
 def test_a_process_that_never_runs_in_time_still_comes_to_an_end() -> None:
     async def main() -> None:
         async def starve() -> None:

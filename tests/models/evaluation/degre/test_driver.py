@@ -31,6 +31,8 @@ from tests.models.evaluation.degre.tiny import PROFILE, TINY, write_simulated
 from tests.models.tables import compact
 from tests.models.training.records import make_records
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,7 +60,6 @@ def _cells(report: Any) -> Iterator[Any]:
         yield from part["rows"]
 
 
-@pytest.mark.long
 def test_every_planner_is_judged_by_every_judge_and_the_truth(whole: Path) -> None:
     report = _report(whole)
     assert set(report["hit_rates"]) == {"primary", "own", "architecture", "ensemble", "truth"}
@@ -187,7 +188,6 @@ def test_the_page_of_a_run_shows_its_figures(whole: Path) -> None:
     assert contents.title in render({"run": contents})
 
 
-@pytest.mark.long
 def test_a_second_run_does_nothing_but_the_report(whole: Path, simulated: Path, capsys: Any) -> None:
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("done.json")}
     assert _run(simulated, whole) == 0
@@ -208,7 +208,6 @@ def test_a_report_of_other_sizes_than_were_run_is_refused(whole: Path, simulated
     assert (whole / "report.md").read_bytes() == before
 
 
-@pytest.mark.long
 def test_a_planner_that_another_process_finishes_during_a_report_is_left_to_the_next(
     whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +233,6 @@ def test_a_planner_that_another_process_finishes_during_a_report_is_left_to_the_
     assert [row["hit_rate"] for row in _cells(_report(out))] == [row["hit_rate"] for row in _cells(_report(whole))]
 
 
-@pytest.mark.long
 def test_lists_that_were_made_again_are_valued_again(whole: Path, simulated: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(whole, out)
@@ -287,7 +285,6 @@ def test_a_generator_that_was_trained_but_not_decoded_is_not_trained_again(
     assert json.loads((out / folder / "done.json").read_text("utf-8"))["resumed"]
 
 
-@pytest.mark.long
 def test_a_step_that_fails_is_named_and_the_others_have_their_rows(
     whole: Path, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

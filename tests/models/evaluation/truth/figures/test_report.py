@@ -161,6 +161,7 @@ def test_list_pairs_show_the_largest_the_median_and_the_smallest_gain(results: R
     assert sum(item.gmv for item in pair.before) == pytest.approx(steps[-1, 2])
 
 
+@pytest.mark.long
 def test_the_report_is_written_and_read_back(root: Path) -> None:
     text = write_results(runs.results_of(root), "listwright evaluate truth --out run")
     assert (root / "report.md").read_text("utf-8") == text
