@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from models.evaluation.hardware import HARDWARE, name_hardware
 from models.files import write_json
 from models.locks import only_one
 
@@ -92,11 +93,13 @@ def is_done(root: Path, name: str) -> bool:
 
 
 def read_marker(root: Path, name: str) -> dict[str, Any] | None:
-    """Read a done step's marker: ``seconds`` of its last run, ``resumed``, ``notes``; else None."""
-    if not is_done(root, name):
-        return None
-    marker: dict[str, Any] = json.loads((root / name / MARKER).read_text("utf-8"))
-    return marker
+    """Read a done step's marker: ``seconds`` of its last run, ``resumed``, ``hardware``, ``notes``; else None."""
+    return _read(root / name / MARKER) if is_done(root, name) else None
+
+
+def read_markers(root: Path) -> list[dict[str, Any]]:
+    """Read the markers of all done steps of an experiment."""
+    return [_read(path) for path in sorted(root.rglob(MARKER))]
 
 
 def record_failure(root: Path, name: str, reason: str) -> None:
@@ -144,11 +147,17 @@ def run_command(command: Sequence[str], log: Path, environment: Mapping[str, str
         raise StepError(f"{name} ended with status {done.returncode}; {log} ends with\n{last}")
 
 
+def _read(marker: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(marker.read_text("utf-8"))
+    return found
+
+
 def _run(root: Path, step: ExperimentStep) -> None:
     check_options(root, [step])  # again: another process may have begun it since
     folder = root / step.name
     resumed = (folder / OPTIONS_FILE).exists()
     write_json(folder / OPTIONS_FILE, step.options)
     started = time.perf_counter()
-    notes = step.run(folder)
-    write_json(folder / MARKER, {"seconds": time.perf_counter() - started, "resumed": resumed, "notes": dict(notes)})
+    notes = dict(step.run(folder))
+    seconds = time.perf_counter() - started
+    write_json(folder / MARKER, {"seconds": seconds, "resumed": resumed, HARDWARE: name_hardware(), "notes": notes})

@@ -100,7 +100,8 @@ def _setting(setting: Mapping[str, Any]) -> dict[str, str]:
         "mined requests": f"{setting['mining_slates']:,}",
         "seeds": f"{profile['seeds']}; {profile['sweep_seeds']} in ablations and sweeps",
         "models": f"d = {profile['dim']}, {profile['evaluator_layers']} layers in the evaluator",
-        "hardware": setting["machine"],
+        "hardware": setting["hardware"],
+        "versions": f"torch {setting['torch']}",
     }
 
 

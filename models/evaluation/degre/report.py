@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -20,7 +18,8 @@ from models.evaluation.degre.contents import contents_of
 from models.evaluation.degre.scores import PlannerRun, finished, score
 from models.evaluation.degre.value_accuracy import ACCURACY_FILE, ACCURACY_STEP, accuracy_table
 from models.evaluation.degre.workspace import DATA, Workspace
-from models.evaluation.steps import OPTIONS_FILE, ExperimentStep, is_done, read_marker
+from models.evaluation.hardware import sum_up_hardware
+from models.evaluation.steps import OPTIONS_FILE, ExperimentStep, is_done, read_marker, read_markers
 from models.files import whole_file, write_json
 
 REPORT_FILE: Final = "report.md"
@@ -147,7 +146,8 @@ def _setting(space: Workspace, command: str) -> dict[str, Any]:
         "mining_slates": len(space.slates(space.profile.mining_slates)),
         "objectives": [list(mix) for mix in space.mixes],
         "units": list(space.data.units),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {space.device.type}, torch {torch.__version__}",
+        "hardware": sum_up_hardware(read_markers(space.root)),
+        "torch": torch.__version__,
     }
 
 
@@ -164,7 +164,7 @@ def _preamble(setting: dict[str, Any]) -> str:
         f"Models: d = {profile['dim']}, {profile['evaluator_layers']} layers in the evaluator and "
         f"{profile['generator_layers']} in each half of a generator. One evaluator and one of each judge; "
         f"up to {profile['seeds']} seeds of each learnt generator ({profile['sweep_seeds']} in ablations and sweeps), "
-        f"as many as the tables say. Machine: {setting['machine']}.\n\n"
+        f"as many as the tables say. Hardware: {setting['hardware']}; torch {setting['torch']}.\n\n"
         "Intervals are 95% percentile bootstraps over requests; a request counts with the mean over seeds. "
         "Values are in clicks."
     )

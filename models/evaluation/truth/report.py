@@ -5,15 +5,14 @@ A report can be made at any time; what was not run says so.
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from models.evaluation.steps import MARKER, is_done
+from models.evaluation.hardware import sum_up_hardware
+from models.evaluation.steps import is_done, read_markers
 from models.evaluation.truth.figures.ablations import own_parts, paper_parts
 from models.evaluation.truth.figures.calibration import calibration_chart
 from models.evaluation.truth.figures.drawing import draw_charts
@@ -104,7 +103,7 @@ def _charts(results: Results) -> Iterator[Chart]:
 
 def _setting(results: Results, command: str) -> dict[str, str]:
     """Describe command, data, seeds, sizes, hardware and versions as texts."""
-    profile, point = results.profile, results.main.point
+    profile, point, markers = results.profile, results.main.point, read_markers(results.root)
     return {
         "command": f"`{command}`",
         "profile": profile.name,
@@ -116,8 +115,8 @@ def _setting(results: Results, command: str) -> dict[str, str]:
         "generators": f"width {profile.generator_dim}, layers: {profile.generator_layers}, "
         f"requests: {profile.generator_requests:,}, epochs: {profile.generator_epochs}",
         "beam": str(profile.beam),
-        "steps": _steps(results),
-        "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",
+        "steps": _steps(results, markers),
+        "hardware": sum_up_hardware(markers),
         "versions": ", ".join([f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in _PACKAGES)]),
     }
 
@@ -131,8 +130,7 @@ def _data(results: Results) -> str:
     return f"`{file.relative_to(results.root).as_posix()}`, SHA-256 `{file_digest(file)}`"
 
 
-def _steps(results: Results) -> str:
+def _steps(results: Results, markers: Sequence[Mapping[str, Any]]) -> str:
     """Count the steps done and failed, and sum up their time."""
-    markers = [json.loads(path.read_text("utf-8")) for path in results.root.rglob(MARKER)]
     minutes = sum(float(marker["seconds"]) for marker in markers) / 60
     return f"{len(markers)} done, {len(results.failures())} failed; {minutes:,.1f} minutes if run one after another"
