@@ -24,16 +24,11 @@ from models.planners.references.sort_gen import Preferences
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Worth
 from models.training.value import CHECKPOINT_FILE
-from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, check_lists, plan_context, tiny_bench, untrained
+from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, check_lists, plan_context, untrained
 
 METHODS = {
     m.name: m for m in (*sort_gen.METHODS, *variant_rows.METHODS, *grid.METHODS) if not m.name.endswith("pointer")
 }
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return tiny_bench(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

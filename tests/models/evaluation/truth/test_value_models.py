@@ -12,7 +12,7 @@ from models.evaluation.truth.bench import Bench
 from models.evaluation.truth.fits.value_models import FITS
 from models.nets.checkpoint import load_checkpoint, weights_digest
 from models.training.value import CHECKPOINT_FILE
-from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, run_fit, tiny_bench
+from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, run_fit
 
 BY_NAME = {fit.name: fit for fit in FITS}
 PARTS = {
@@ -22,11 +22,6 @@ PARTS = {
     "degre-evaluator": ("fields", "hazard", "full"),
     "degre-evaluator-paper": ("fields", "independent", "none"),
 }
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return tiny_bench(tmp_path_factory.mktemp("world"))
 
 
 @pytest.mark.parametrize("name", PARTS)

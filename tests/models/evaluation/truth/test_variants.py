@@ -17,7 +17,7 @@ from models.evaluation.truth.profile import WorldSizes
 from models.nets.checkpoint import load_checkpoint
 from models.planners.runtime import GraphPlanner
 from models.training.value import CHECKPOINT_FILE
-from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, run_fit, tiny_bench
+from tests.models.evaluation.truth.tiny_fits import LENGTH, PROFILE, run_fit
 
 BY_NAME = {fit.name: fit for fit in FITS}
 DEFAULT = {"head": "hazard", "states": 3, "context": "full"}
@@ -33,11 +33,6 @@ CHANGED: dict[str, dict[str, Any]] = {
     "variant-states-2": {"states": 2},
     "variant-states-all": {"states": LENGTH},
 }
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return tiny_bench(tmp_path_factory.mktemp("world"))
 
 
 @pytest.mark.long
