@@ -24,12 +24,12 @@ from models.planners.references.sort_gen import Preferences
 from models.training.value import CHECKPOINT_FILE
 from tests.models.planners.examples import random_model
 
-LENGTH, CANDIDATES = 3, 8
+LENGTH, CANDIDATES = 3, 7
 PROFILE = Profile(
     name="tiny",
     world=WorldSizes(candidates=CANDIDATES, length=LENGTH, lists=300),
-    requests=6,
-    valid_requests=5,
+    requests=12,
+    valid_requests=8,
     value_dim=8,
     paper_dim=8,
     scorer_dim=8,
@@ -46,7 +46,7 @@ PROFILE = Profile(
 
 def tiny_bench(folder: Path, *, lists: int = 300) -> Bench:
     """Write a list file and hold it."""
-    config = SimulatorConfig(users=60, items=40, candidates=CANDIDATES, kappa=2.0, seed=1)
+    config = SimulatorConfig(users=60, items=50, candidates=CANDIDATES, kappa=2.0, seed=1)
     source = load(config, seed=2, lists=lists, length=LENGTH)
     write_lists(folder / "lists.parquet", source.records, source.metadata)
     return Bench(
