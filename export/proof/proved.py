@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from export.families.family import ModelFamily
 from export.proof.precision import Precision, to_half
@@ -60,11 +63,27 @@ def prove_graph(family: ModelFamily, limits: Limits, demands: Demands) -> Proved
     planner = GraphPlanner(serialised)
     proof: Proof | ValueProof
     drawn = {"requests": demands.requests, "seed": demands.seed, "groups": demands.groups}
-    if half:
-        proof = prove_value(planner, family, limits, most_lost=demands.most_lost, **drawn)
-    else:
-        proof = prove(planner, family, limits, **drawn)
-    return ProvedGraph(graph, serialised, proof, _golden(planner, family, limits, demands))
+    with _one_thread():
+        if half:
+            proof = prove_value(planner, family, limits, most_lost=demands.most_lost, **drawn)
+        else:
+            proof = prove(planner, family, limits, **drawn)
+        return ProvedGraph(graph, serialised, proof, _golden(planner, family, limits, demands))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch on one thread.
+
+    References plan one request at a time by small steps, between which threads only wait for each other: on a machine
+    with other work, or fewer cores than it shows (as in a container), for longer than all the rest takes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _golden(planner: GraphPlanner, family: ModelFamily, limits: Limits, demands: Demands) -> bytes:
