@@ -27,7 +27,10 @@ def name_hardware() -> str:
 
 
 def sum_up_hardware(markers: Iterable[Mapping[str, Any]]) -> str:
-    """Name the hardware of done steps by their markers, with the number of steps on each if there are several."""
+    """Name the hardware of done steps by their markers.
+
+    If there are several, each has the number of its steps.
+    """
     counts = Counter(str(marker.get(HARDWARE, _UNKNOWN)) for marker in markers)
     if len(counts) < 2:
         return next(iter(counts), "none: no step is done")
