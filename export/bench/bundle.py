@@ -81,7 +81,6 @@ def write_bench_bundle(
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the bundle unless it is there already, and print its folder."""
     options = _parser().parse_args(argv)
-    torch.set_num_threads(1)
     model = BenchModel(**{field.name: getattr(options, field.name) for field in fields(BenchModel)})
     try:
         folder = write_bench_bundle(
