@@ -39,7 +39,7 @@ def _table(table: Table) -> list[str]:
     heads = [*(["group"] if grouped else []), "method", *(column.title for column in table.columns)]
     cells = [[*([row.group] if grouped else []), row.title, *_cells(row, table.columns)] for row in table.rows]
     laid_out = markdown_table(heads, cells, texts=2 if grouped else 1)
-    notes = list(_notes(table.rows))
+    notes = list(dict.fromkeys(_notes(table.rows)))  # A method may have a row for each measure.
     return [f"## {table.title}", table.caption, laid_out, *([_bullets(notes)] if notes else [])]
 
 

@@ -56,7 +56,7 @@ METHODS = {
     )
 }
 POINT = Point(MAIN, WORLD, tuple(METHODS), MIXES, 2)
-SWEPT = ("base", "pointwise", "sort-gen-beam")
+SWEPT = ("base", "pointwise", "sort-gen-beam", "true-beam")
 FLAT = Point("kappa-0", replace(WORLD, kappa=0.0), SWEPT, MIXES[:1], 1, "kappa", 0.0)
 FEW = Point("lists-80", replace(WORLD, lists=100), SWEPT, MIXES[:1], 1, "lists", 80.0)
 POINTS = (POINT, FLAT, FEW)

@@ -173,6 +173,9 @@ def test_the_report_is_written_and_read_back(root: Path) -> None:
     assert "SHA-256" in text
     assert "| rivals   | PRM " in text
     assert "- PRM: ValueError: the loss is not finite" in text
+    for section in text.split("\n## "):
+        bullets = [line for line in section.splitlines() if line.startswith("- ")]
+        assert len(bullets) == len(set(bullets)), section
 
 
 def test_a_run_that_has_not_begun_says_so_everywhere(tmp_path: Path) -> None:
