@@ -167,6 +167,7 @@ def package_of(module: str) -> str:
     return module.partition(".")[0]
 
 
+@cache
 def room_of(module: str) -> str | None:
     """The room that a module is in: the longest name that it begins with."""
     names = [name for name in ROOMS if module == name or module.startswith(f"{name}.")]
@@ -192,6 +193,7 @@ def next_below(name: str) -> str:
     return floors[here - 1].replace(" ", ", ") if here else "nothing"
 
 
+@cache
 def room_and_below(name: str) -> set[str]:
     """The modules that a room may import of its own package."""
     allowed = {name, *(f"{package_of(name)}.{lower}" for lower in below(name))}
