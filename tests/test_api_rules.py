@@ -68,6 +68,7 @@ def test_what_the_rules_decide_is_as_shown(url: str, name: str) -> None:
     assert [i["id"] for i in answer["items"] if i.get("pinned")] == [i["id"] for i in shown["items"] if i.get("pinned")]
 
 
+@pytest.mark.long
 def test_the_cap_of_the_first_example_leaves_two_of_a_brand(url: str) -> None:
     _, answer = post(url, block(API, "ruled all-kinds"))
     assert {item["id"] for item in answer["items"]} == {"b1", "ad-7"} | {
@@ -75,12 +76,14 @@ def test_the_cap_of_the_first_example_leaves_two_of_a_brand(url: str) -> None:
     }
 
 
+@pytest.mark.long
 def test_all_blocked_is_an_empty_list(url: str) -> None:
     sent = {"candidates": [{"id": "a", "scores": {"ctr": 0.1, "cvr": 0.1}}], "rules": {"blocked": ["a"]}}
     status, answer = post(url, sent)
     assert (status, answer["items"]) == (200, [])
 
 
+@pytest.mark.long
 def test_scenes_are_listed_as_shown(url: str) -> None:
     with urllib.request.urlopen(f"{url}/v1/scenes", timeout=60) as response:
         assert json.load(response) == block(API, "live-scenes")

@@ -50,6 +50,7 @@ def test_the_check_of_the_csv_example_prints_what_the_guide_shows(walked: tuple[
         assert line in lines
 
 
+@pytest.mark.long
 def test_the_choice_in_the_csv_example_ends_its_warning(walked: tuple[Path, dict[str, str]]) -> None:
     _, printed = walked
     assert printed["train"].startswith("checked 6 lists: 1 warning ")
@@ -79,6 +80,7 @@ def test_the_bundle_of_the_csv_example_answers_the_requests_of_the_guide(walked:
     assert "warnings" not in short
 
 
+@pytest.mark.long
 def test_a_folder_of_parts_and_a_url_hold_the_lists_of_the_csv_example(walked: tuple[Path, dict[str, str]]) -> None:
     folder, printed = walked
     ((*check, url),) = commands(GUIDE, "run url")

@@ -23,7 +23,7 @@ from tests.service.live import Live, fake_model
 from tests.service.requests import request
 from tests.service.tiny_bundle import Options
 
-pytestmark = needs_prometheus
+pytestmark = [needs_prometheus, pytest.mark.long]
 
 ABSENT = {"count by (model, version) (rerank_bundle_refused)": "no bundle is refused"}
 """Queries that have nothing to show where all is well."""
@@ -66,7 +66,6 @@ def ask(live: Live) -> None:
     live.post(request(model="none"))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("title", "expression"),
     [pytest.param(*each, id=f"{i}-{each[0]}") for i, each in enumerate(dashboard_expressions())],

@@ -249,6 +249,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         expedia_lists(write(tmp_path / "e.csv", rows))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason="the hotel logs are not part of the repository; put them in shared/data")
 def test_the_real_expedia_lists_hold_what_their_csv_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = DATA / "expedia" / "lists.csv.gz", tmp_path / "e.parquet"

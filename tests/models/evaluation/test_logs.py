@@ -88,6 +88,7 @@ def test_every_test_list_is_re_ranked_and_every_order_measured(
     assert "| served 5/1/1 |" in compact(shown)
 
 
+@pytest.mark.long
 def test_the_measure_is_that_of_the_list_the_service_returns(line: Line, service: Server, tmp_path: Path) -> None:
     """Ask again by hand, in another order; the ids that come back give the recorded figure."""
     out = tmp_path / "results.json"

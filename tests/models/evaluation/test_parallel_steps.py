@@ -51,6 +51,7 @@ def _wait_for_the_end_of(process: psutil.Process) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_step_that_fails_stops_only_what_needs_it_and_is_tried_again(tmp_path: Path) -> None:
     root = tmp_path / "run"
     make_steps = partial(fakes.one_fails, root, tmp_path)
@@ -75,6 +76,7 @@ def test_a_step_that_fails_stops_only_what_needs_it_and_is_tried_again(tmp_path:
     assert (root / "first" / MARKER).stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_fails_its_step_and_another_takes_its_place(tmp_path: Path) -> None:
     failures, _ = _run(tmp_path, partial(fakes.one_is_killed, tmp_path))
     assert failures == {
@@ -92,6 +94,7 @@ def test_an_idle_process_that_is_killed_costs_no_step(tmp_path: Path) -> None:
     assert _number(root, "left") == _number(root, "right") == "1\n"
 
 
+@pytest.mark.long
 def test_steps_run_side_by_side_on_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     failures, _ = _run(tmp_path, fakes.two_together, jobs=2)
@@ -103,6 +106,7 @@ def test_steps_run_side_by_side_on_one_thread_each(tmp_path: Path, monkeypatch: 
     assert "OMP_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_killed_run_ends_its_processes_and_goes_on_to_the_same_result(number: signal.Signals, tmp_path: Path) -> None:
     root, switches, whole = tmp_path / "run", tmp_path / "switches", tmp_path / "whole"

@@ -33,7 +33,7 @@ from tests.service.requests import check_list, request
 from tests.service.test_process import SERVE, Process, fails, running, with_key
 from tests.service.tiny_bundle import Options, write_bundle
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc"), pytest.mark.long]
 DURATION = "rerank_request_duration_seconds_count"
 # The same command, with a supervisor that never takes a worker for hung: tests stop workers, and on a busy machine that
 # may last. `handle` has its own copy of the limit, for workers that do not end; that stays.
@@ -233,7 +233,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         found.process.stop()  # A supervisor that is killed takes what it has measured for `make coverage` with it.
 
 
-@pytest.mark.long
 def test_two_workers_answer_and_their_counts_add_up_whoever_is_asked(service: Service) -> None:
     labels = {"model": "tiny", "version": "1", "outcome": "ok"}
     assert len(service.workers()) == 2
@@ -301,7 +300,6 @@ def test_gauges_are_summed_over_workers(service: Service) -> None:
     eventually(lambda: service.scrape(service.process.admin_port)[key] == 0)
 
 
-@pytest.mark.long
 def test_a_reload_switches_every_worker_before_it_is_answered(service: Service) -> None:
     ok, refused = service.reloads()
     write_bundle(service.bundles, Options(version="2"))
@@ -318,7 +316,6 @@ def test_a_reload_switches_every_worker_before_it_is_answered(service: Service) 
     assert service.reloads() == (ok + 2, refused)
 
 
-@pytest.mark.long
 def test_a_bundle_that_one_worker_refuses_changes_none(service: Service) -> None:
     ok, refused = service.reloads()
     folder = write_bundle(service.bundles, Options(version="3"))
@@ -344,7 +341,6 @@ def test_a_bundle_that_one_worker_refuses_changes_none(service: Service) -> None
     assert service.reload("1")[0] == 200
 
 
-@pytest.mark.long
 def test_a_killed_worker_is_replaced_by_one_with_the_live_version_and_not_the_newest(service: Service) -> None:
     write_bundle(service.bundles, Options(version="4"))
     labels = {"model": "tiny", "version": "1", "outcome": "ok"}
@@ -378,7 +374,6 @@ def test_a_worker_that_dies_during_a_reload_ends_the_reload_and_nothing_changes(
     assert service.versions() == {"1"}
 
 
-@pytest.mark.long
 def test_hangup_switches_every_worker_to_the_newest_and_stopping_leaves_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, "--shutdown-delay-seconds", "1") as service:
         assert service.folders() == []
@@ -433,7 +428,6 @@ class Client:
         return not response.will_close
 
 
-@pytest.mark.long
 def test_every_request_that_was_accepted_is_answered_when_it_is_told_to_stop(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         clients = [Client(service.process.port, keep=i % 2 == 0) for i in range(6)]
@@ -448,7 +442,6 @@ def test_every_request_that_was_accepted_is_answered_when_it_is_told_to_stop(tmp
     assert [client.lost for client in clients] == [[]] * len(clients)
 
 
-@pytest.mark.long
 def test_workers_end_when_their_supervisor_is_killed_and_leave_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         pids = service.workers()
@@ -472,7 +465,6 @@ def test_workers_that_cannot_live_end_the_service_with_an_error(
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-@pytest.mark.long
 def test_cuda_that_does_not_work_is_an_error_before_any_worker_is_started(tmp_path: Path) -> None:
     message = fails("--bundles", str(tmp_path), "--port", "0", "--provider", "cuda", "--workers", "2")
     assert "LISTWRIGHT_PROVIDER (--provider): cuda cannot be used" in message
