@@ -74,11 +74,7 @@ class Place:
 def pack(arrays: Mapping[str, AnyArray]) -> Packed:
     """Pack named arrays of numbers or truth values. Raises `ValueError` for others."""
     layout, order = _write_layout(tuple((name, array.dtype, array.shape) for name, array in arrays.items()))
-    pieces: list[Any] = [arrays[name] for name in order]
-    try:
-        return Packed(layout, b"".join(pieces))
-    except (BufferError, TypeError):  # Some do not lie in one piece, or are empty.
-        return Packed(layout, b"".join([piece.tobytes() for piece in pieces]))
+    return Packed(layout, _join([arrays[name] for name in order]))
 
 
 def pack_batch(outputs: Mapping[str, AnyArray], size: int) -> list[Packed]:
@@ -88,6 +84,8 @@ def pack_batch(outputs: Mapping[str, AnyArray], size: int) -> list[Packed]:
     """
     signature = tuple((name, array.dtype, array.shape[1:]) for name, array in outputs.items())
     layout, order = _write_layout(signature)
+    if size == 1:  # Most runs without load are; nothing has to be cut.
+        return [Packed(layout, _join([outputs[name] for name in order]))]
     shapes = {name: (size, math.prod(shape)) for name, _, shape in signature}
     pieces = [np.ascontiguousarray(outputs[name]).reshape(shapes[name]).view(np.uint8) for name in order]
     data = np.concatenate(pieces, axis=1).tobytes() if pieces else b""
@@ -137,6 +135,13 @@ def stack_packed(rows: Sequence[RequestArrays]) -> BatchArrays:
         return stack_rows(rows)
     table = np.frombuffer(b"".join(pieces), np.uint8).reshape(len(rows), len(first.data))
     return {name: place.column(table) for name, place in first.places.items()}
+
+
+def _join(pieces: Sequence[Any]) -> bytes:
+    try:
+        return b"".join(pieces)
+    except (BufferError, TypeError):  # Some do not lie in one piece, or are empty.
+        return b"".join([piece.tobytes() for piece in pieces])
 
 
 def _places(packed: Packed) -> dict[str, Place]:
