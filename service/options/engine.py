@@ -48,7 +48,7 @@ class EngineOptions(BaseModel):
         5.0,
         gt=0,
         description="A run of the engine that takes longer is taken to hang: the process is not ready, drains, and "
-        "ends with an error; a worker is replaced.",
+        "ends with an error; a worker is replaced, and so is an engine process.",
     )
 
     @property
