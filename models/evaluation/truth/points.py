@@ -81,6 +81,7 @@ def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequ
     rows = table_rows(profile, methods)
     swept = _methods("sweep_methods", profile.sweep_methods, methods)
     mixed = _methods("weight_methods", profile.weight_methods, methods)
+    mixed = _possible(mixed, profile.world, methods)
     mixes = (profile.objectives, *profile.weights)
     every = dict.fromkeys([*(name for names in rows.values() for name in names), *(mixed if profile.weights else ())])
     main = Point(MAIN, profile.world, tuple(every), mixes, profile.seeds, mix_methods=mixed, mix_seeds=1)
@@ -91,7 +92,7 @@ def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequ
             point
             for knob, values in profile.sweeps.items()
             for value in values
-            if (point := sweep_point(profile, knob, value, swept)).world != profile.world
+            if (point := sweep_point(profile, knob, value, swept, methods)).world != profile.world
         ),
     ]
 
@@ -105,8 +106,12 @@ def table_rows(profile: Profile, methods: Mapping[str, Method] = METHODS) -> dic
     return {table: _possible(names, profile.world, methods) for table, names in rows.items()}
 
 
-def sweep_point(profile: Profile, knob: str, value: float, swept: tuple[str, ...]) -> Point:
+def sweep_point(
+    profile: Profile, knob: str, value: float, swept: Iterable[str], methods: Mapping[str, Method] = METHODS
+) -> Point:
     """Make the point of one value of a knob.
+
+    It has those of the `swept` methods that are possible in its world.
 
     Raises `ValueError` naming a knob or value that cannot be.
     """
@@ -120,7 +125,8 @@ def sweep_point(profile: Profile, knob: str, value: float, swept: tuple[str, ...
         world = replace(profile.world, **changes)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"sweeps.{knob}: {error}") from None
-    return Point(f"{knob}-{value:g}", world, swept, (profile.objectives,), profile.sweep_seeds, knob, float(value))
+    names = _possible(swept, world, methods)
+    return Point(f"{knob}-{value:g}", world, names, (profile.objectives,), profile.sweep_seeds, knob, float(value))
 
 
 def _small(profile: Profile, swept: tuple[str, ...], methods: Mapping[str, Method]) -> list[Point]:

@@ -133,4 +133,7 @@ def _data(results: Results) -> str:
 def _steps(results: Results, markers: Sequence[Mapping[str, Any]]) -> str:
     """Count the steps done and failed, and sum up their time."""
     minutes = sum(float(marker["seconds"]) for marker in markers) / 60
-    return f"{len(markers)} done, {len(results.failures())} failed; {minutes:,.1f} minutes if run one after another"
+    resumed = sum(bool(marker.get("resumed")) for marker in markers)
+    part = f", of {resumed} that were resumed only the last part" if resumed else ""
+    done = f"{len(markers)} done, {len(results.failures())} failed"
+    return f"{done}; {minutes:,.1f} minutes if run one after another{part}"

@@ -23,13 +23,18 @@ class Contest:
         return self.gain.low is not None and self.gain.low > 0
 
 
-def finding(title: str, contests: Sequence[Contest]) -> str:
+def finding(title: str, contests: Sequence[Contest], unknown: Sequence[float] = ()) -> str:
     """Say where the gain over the strongest cheap sort is not surely positive.
 
-    Empty without contests.
+    It also names values at which it is `unknown`. Empty without contests.
     """
     if not contests:
         return ""
+    missing = f" It is not known at {_values(unknown)}." if unknown else ""
+    return f"{_known(title, contests)}{missing}"
+
+
+def _known(title: str, contests: Sequence[Contest]) -> str:
     losses = [contest for contest in contests if not contest.pays]
     name = f"{title[0].upper()}{title[1:]}"
     if not losses:
@@ -47,13 +52,17 @@ def finding(title: str, contests: Sequence[Contest]) -> str:
     paying = [contest for contest in contests if contest.pays]
     most = max(paying, key=lambda contest: contest.gain.mean or 0.0)
     return (
-        f"{name}: SORT-Gen with its beam does not surely gain over the strongest cheap sort at {_values(losses)} "
-        f"({'; '.join(map(_over, losses))}). It does at {_values(paying)}, at most {_at(most)}."
+        f"{name}: SORT-Gen with its beam does not surely gain over the strongest cheap sort at {_values_of(losses)} "
+        f"({'; '.join(map(_over, losses))}). It does at {_values_of(paying)}, at most {_at(most)}."
     )
 
 
-def _values(contests: Sequence[Contest]) -> str:
-    texts = [f"{contest.value:,g}" for contest in contests]
+def _values_of(contests: Sequence[Contest]) -> str:
+    return _values([contest.value for contest in contests])
+
+
+def _values(values: Sequence[float]) -> str:
+    texts = [f"{value:,g}" for value in values]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 

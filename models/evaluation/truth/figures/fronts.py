@@ -6,7 +6,7 @@ Axis letters: k mixes, n points, O objectives.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from models.contract.arrays import Floats
 from models.evaluation.truth.figures.intervals import Sample, common_means, interval, intervals_note
 from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import Missing, PointResults
-from models.evaluation.truth.figures.rows import BASE, title_of
+from models.evaluation.truth.figures.rows import BASE, NONE, title_of
 from models.reporting.contents import Chart, Column, Figure, Line, Row, Table
 from models.reporting.numbers import fixed
 
@@ -89,19 +89,22 @@ def hypervolume_table(point: PointResults) -> Table | None:
     methods = reached(point)
     if not methods:
         return None
+    mixes = len(point.point.mixes)
     lowest = np.concatenate([results.gains for results in methods.values()]).min(axis=0)
     spaces = {"clicks and GMV": (0, 2), "clicks and purchases": (0, 1), "all three": (0, 1, 2)}
     columns = [Column(title="mixes on the front", form="number", digits=0)]
     columns += [Column(title=title, form="number", digits=1) for title in spaces]
 
     def row(name: str, found: MixResults) -> Row:
+        made = Row(name=name, title=title_of(point, name), figures=(), group=_group(point, name))
+        if len(found.mixes) < mixes:  # Fewer points reach less, whatever they are worth.
+            return replace(made, figures=[NONE] * len(columns), note=f"{len(found.mixes)} of {mixes} mixes")
         on_front = Figure(mean=float(len(front_of(found.gains))))
-        volumes = [found.volume(axes, lowest) for axes in spaces.values()]
-        return Row(name=name, title=title_of(point, name), figures=[on_front, *volumes], group=_group(point, name))
+        return replace(made, figures=[on_front, *(found.volume(axes, lowest) for axes in spaces.values())])
 
     low = ", ".join(f"{fixed(value, 2, sign=True)}%" for value in lowest)
     caption = (
-        f"The area, or of all three the volume, that a method's gains reach under {len(point.point.mixes)} mixes of α, "
+        f"The area, or of all three the volume, that a method's gains reach under {mixes} mixes of α, "
         f"β, γ: in percent of gain times percent of gain, larger is better. Gains are over the base at α, β, γ = "
         f"{', '.join(f'{w:g}' for w in point.point.mixes[0])}, and count from the lowest of any method and mix: {low} "
         f"(clicks, purchases, GMV). {intervals_note(point.point.mix_seeds)}"

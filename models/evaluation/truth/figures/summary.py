@@ -69,6 +69,7 @@ def _world(results: Results) -> str:
     return (
         f"Every method plans lists of {world.length} of {world.candidates} candidates for the same "
         f"{profile.requests:,} test requests of a declared world (context strength κ = {world.kappa:g}), and learns "
-        f"from its {round(world.lists * TRAIN_SHARE):,} logged training lists. Objective weights α, β, γ are {mix}. "
+        f"from its {round(world.lists * TRAIN_SHARE):,} logged training lists, generators of lists from "
+        f"{profile.generator_requests:,} of their requests. Objective weights α, β, γ are {mix}. "
         f"Lists are valued by the truth of the world, which only the ceilings know."
     )

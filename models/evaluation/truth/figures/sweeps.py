@@ -11,6 +11,7 @@ from typing import Final
 
 from models.evaluation.truth.figures.findings import Contest, finding
 from models.evaluation.truth.figures.intervals import intervals_note
+from models.evaluation.truth.figures.outcomes import Outcomes
 from models.evaluation.truth.figures.results import PointResults, Results
 from models.evaluation.truth.figures.rows import (
     BASE,
@@ -75,15 +76,22 @@ def sweep_tables(results: Results) -> Iterator[Table]:
 def sweep_finding(points: Mapping[float, PointResults], title: str) -> str:
     """Say in one sentence where SORT-Gen's beam does not surely beat the strongest cheap sort.
 
-    The same sorts are compared at every value: those that all of its points plan with.
+    The same sorts are compared at every value: those that have lists wherever the beam has.
     """
-    contests, everywhere = [], set.intersection(*(set(point.point.methods) for point in points.values()))
-    for value, point in points.items():
-        rival = strongest(point, [name for name in CHEAP_SORTS if name in everywhere])
+    known = {value: point for value, point in points.items() if _has_lists(point, SORT_GEN_BEAM)}
+    sorts = [name for name in CHEAP_SORTS if all(_has_lists(point, name) for point in known.values())]
+    contests = []
+    for value, point in known.items():
+        rival = strongest(point, sorts)
         found = value_gain(point, SORT_GEN_BEAM, rival) if rival else None
         if rival is not None and found is not None:
             contests.append(Contest(value, title_of(point, rival), found))
-    return finding(title, contests)
+    told = {contest.value for contest in contests}
+    return finding(title, contests, [value for value in points if value not in told])
+
+
+def _has_lists(point: PointResults, name: str) -> bool:
+    return isinstance(point.outcomes(name), Outcomes)
 
 
 def _few_seeds(results: Results) -> str:

@@ -13,6 +13,7 @@ from models.evaluation.truth.figures.rows import (
     OURS,
     SORT_GEN,
     SORT_GEN_BEAM,
+    SORT_GEN_PAPER,
     TRUE_BEAM,
     TRUE_QUEUES,
     both,
@@ -83,11 +84,20 @@ def _share(point: PointResults, whole: str, least: float, text: str) -> Target:
 
 
 def _without_context(results: Results) -> Target:
+    """Look for methods of ours that lose where a sort is best.
+
+    SORT-Gen as in the paper is there for comparison and does not count. The target is met once all others were run.
+    """
     text = "At κ = 0, no method of ours below the base beyond noise"
     point = results.sweep("kappa").get(0.0)
-    found = {} if point is None else {name: value_gain(point, name, BASE) for name in of_groups(point, OURS)}
+    ours = [name for name in of_groups(results.main, OURS) if name != SORT_GEN_PAPER]
+    found = {} if point is None else {name: value_gain(point, name, BASE) for name in ours}
     known = {name: figure for name, figure in found.items() if figure is not None}
     if point is None or not known:
         return Target(text=text, reached=NOT_RUN, met=None)
     reached = ", ".join(f"{title_of(point, name)} {gain_text(figure)}" for name, figure in known.items())
-    return Target(text=text, reached=reached, met=all((figure.high or 0.0) >= 0 for figure in known.values()))
+    if not all(figure.high is not None and figure.high >= 0 for figure in known.values()):
+        return Target(text=text, reached=reached, met=False)
+    if len(known) < len(ours):
+        text = f"{text} (of the {len(known)} of {len(ours)} that were run)"
+    return Target(text=text, reached=reached, met=True if len(known) == len(ours) else None)

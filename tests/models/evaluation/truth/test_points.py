@@ -70,6 +70,15 @@ def test_a_table_may_name_groups_and_has_what_is_possible_in_its_world() -> None
     assert small.methods == ("base", "ours", "true-beam", "true-exhaustive")
 
 
+def test_sweeps_and_mixes_too_have_what_is_possible_in_their_worlds() -> None:
+    names = ("base", "true-exhaustive")
+    points = points_of(replace(PROFILE, sweep_methods=names, weight_methods=names), METHODS)
+    found = {point.name: point for point in points}
+    assert found["main"].mix_methods == ("base",)
+    assert found["kappa-0"].methods == found["length-4"].methods == ("base",)
+    assert "true-exhaustive" in found["small"].methods
+
+
 def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None:
     main = points_of(PROFILE, METHODS)[0]
     assert main.mixes == ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0))

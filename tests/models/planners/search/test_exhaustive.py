@@ -15,6 +15,7 @@ from models.planners.references.sort_gen import Preferences, Scorer, plan_queues
 from models.planners.search.exhaustive import all_lists, best_list
 
 Floats = NDArray[np.float64]
+TOO_MANY = "20 candidates have 670,442,572,800 lists of 10, and at most 5,000,000 are compared"
 SIZES = st.integers(1, 5).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, min(n, 4))))
 WISH = Preferences(weights=(5.0, 1.0, 2.0), units=(0.5, 0.1, 3.0))
 
@@ -90,3 +91,8 @@ def test_all_lists_are_every_ordered_choice_once_and_cannot_be_changed() -> None
     assert all(len(set(row)) == 3 and set(row) <= set(range(5)) for row in lists.tolist())
     with pytest.raises(ValueError, match="read-only"):
         lists[0, 0] = 9
+
+
+def test_more_lists_than_memory_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match=TOO_MANY):
+        all_lists(20, 10)

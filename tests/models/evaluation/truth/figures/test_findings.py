@@ -19,6 +19,11 @@ def test_the_values_at_which_it_does_not_pay_are_named() -> None:
     )
 
 
+def test_values_without_a_contest_are_not_passed_over() -> None:
+    text = finding("places", [contest(5, 0.04, 0.01)], [10, 1000])
+    assert text.endswith("It is not known at 10 and 1,000.")
+
+
 def test_it_may_pay_everywhere_or_nowhere() -> None:
     everywhere = finding("places", [contest(5, 0.04, 0.01), contest(1000, 0.02, 0.01)])
     assert everywhere == (

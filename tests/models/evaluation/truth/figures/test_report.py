@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.evaluation.steps import MARKER
 from models.evaluation.truth.figures.results import Results
 from models.evaluation.truth.figures.rows import strongest_rival
 from models.evaluation.truth.paths import LISTS_FILE, method_step
@@ -108,8 +109,22 @@ def test_targets_are_met_missed_or_not_run(contents: Contents) -> None:
     assert target(contents, "beam over the base").met is True
     assert target(contents, "the same search").met is None
     assert target(contents, "a beam search of all").met is True
-    assert target(contents, "κ = 0").met is True
-    assert "SORT-GEN-BEAM 0.00% [0.00, 0.00]" in target(contents, "κ = 0").reached
+
+
+def test_losing_nothing_without_context_is_met_once_all_methods_of_ours_were_run(root: Path, tmp_path: Path) -> None:
+    """The made-up run has the beam there, which equals the base, and not the greedy form."""
+    some = target(make_contents(runs.results_of(root), ""), "κ = 0")
+    assert some.met is None
+    assert "1 of 2 that were run" in some.text
+    assert "SORT-GEN-BEAM 0.00% [0.00, 0.00]" in some.reached
+    whole = tmp_path / "whole"
+    shutil.copytree(root, whole)
+    flat = runs.results_of(whole).by_point["kappa-0"]
+    runs.save(whole, flat.point, "sort-gen", runs.base_lists(flat.bench.cases))
+    found = target(make_contents(runs.results_of(whole), ""), "κ = 0")
+    assert (found.met, "that were run" in found.text) == (True, False)
+    runs.save(whole, flat.point, "base", runs.best_lists(flat.bench.cases, flat.preferences()))
+    assert target(make_contents(runs.results_of(whole), ""), "κ = 0").met is False
 
 
 def test_a_sweep_follows_a_knob_and_says_where_lists_do_not_pay(contents: Contents) -> None:
@@ -176,6 +191,24 @@ def test_the_report_is_written_and_read_back(root: Path) -> None:
     for section in text.split("\n## "):
         bullets = [line for line in section.splitlines() if line.startswith("- ")]
         assert len(bullets) == len(set(bullets)), section
+
+
+def test_a_sweep_names_the_values_that_are_not_known(root: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(root, part)
+    shutil.rmtree(part / method_step("kappa-0", "sort-gen-beam", 0, 0))
+    finding = chart(make_contents(runs.results_of(part), ""), "sweep-kappa").finding
+    assert "It is not known at 0." in finding
+
+
+def test_steps_that_were_resumed_are_said_to_be_timed_in_part(root: Path, tmp_path: Path) -> None:
+    assert "resumed" not in make_contents(runs.results_of(root), "").setting["steps"]
+    part = tmp_path / "part"
+    shutil.copytree(root, part)
+    marker = part / method_step("main", "base", 0, 0) / MARKER
+    marker.write_text(marker.read_text().replace('"resumed": false', '"resumed": true'))
+    told = make_contents(runs.results_of(part), "").setting["steps"]
+    assert told.endswith("if run one after another, of 1 that were resumed only the last part")
 
 
 def test_a_run_that_has_not_begun_says_so_everywhere(tmp_path: Path) -> None:
