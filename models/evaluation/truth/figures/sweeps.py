@@ -54,7 +54,7 @@ def sweep_charts(results: Results) -> Iterator[Chart]:
             y_title="list value over the base, %",
             lines=[_line(points, name) for name in _methods(results, points) if name != BASE],
             log_x=learning,
-            finding=f"{sweep_finding(points, title)}{_few_seeds(results)}",
+            finding=f"{found}{_few_seeds(results)}" if (found := sweep_finding(points, title)) else "",
         )
 
 

@@ -199,6 +199,9 @@ def test_a_sweep_names_the_values_that_are_not_known(root: Path, tmp_path: Path)
     shutil.rmtree(part / method_step("kappa-0", "sort-gen-beam", 0, 0))
     finding = chart(make_contents(runs.results_of(part), ""), "sweep-kappa").finding
     assert "It is not known at 0." in finding
+    shutil.rmtree(part / method_step("main", "sort-gen-beam", 0, 0))
+    shutil.rmtree(part / method_step("main", "sort-gen-beam", 0, 1))
+    assert chart(make_contents(runs.results_of(part), ""), "sweep-kappa").finding == ""
 
 
 def test_steps_that_were_resumed_are_said_to_be_timed_in_part(root: Path, tmp_path: Path) -> None:
