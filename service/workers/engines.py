@@ -78,6 +78,8 @@ class Engines:
         self._restarts = Restarts(len(self._places))
         self._used: Generation | None = None
         self._staged: list[Generation] = []
+        self._died: dict[tuple[str, str], Generation] = {}
+        """By the model that a process was loading as it ended: the generation of that process."""
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[int]] = set()
         self._stopping = False
@@ -109,7 +111,8 @@ class Engines:
         """Start a generation that runs this model.
 
         It also runs all `others` that stay live, and all staged ones. Raises `BundleError` or `EngineFailed`; then no
-        process of it is left.
+        process of it is left. A process that ends as it loads the model is at first an `EngineFailed`, and at the next
+        try a `BundleError`.
         """
         staged = {one.added: one.models[one.added] for one in self._staged}
         number, added = next(self._numbers), (name, version)
@@ -199,6 +202,9 @@ class Engines:
         except OSError as error:
             raise EngineFailed(f"no engine process can be started: {error}") from None
         try:
+            await process.started()
+            if not process.answers:
+                raise EngineFailed(f"{process} ended before it could load anything")
             await self._load(process, generation)
             await process.ask(messages.ListenAt(str(generation.paths[place])), messages.Done)
         except BaseException as error:
@@ -211,7 +217,7 @@ class Engines:
     async def _load(self, process: EngineProcess, generation: Generation) -> None:
         """Load all models of a generation.
 
-        Raises `BundleError` only if it is the added one that cannot be loaded.
+        Raises `BundleError` only if it is the added one that cannot be loaded, else `EngineFailed`.
         """
         quietly = self._used not in (None, generation)
         for (name, version), files in generation.models.items():
@@ -222,9 +228,26 @@ class Engines:
                     raise BundleError(f"{name}/{version}: its files have changed since they were tried")
             except (BundleError, ProcessGone, ProcessLate) as error:
                 if (name, version) == generation.added:
-                    raise BundleError(f"{error}, when an engine process loaded {name}/{version}") from None
+                    why = f"{error}, when an engine process loaded {name}/{version}"
+                    if isinstance(error, BundleError) or self._has_died_before(generation):
+                        raise BundleError(why) from None
+                    raise EngineFailed(why) from None
                 why = f"{name}/{version}, which is live, cannot be loaded into a new engine process"
                 raise EngineFailed(f"{why}: {error}") from None
+
+        self._died.pop(generation.added, None)
+
+    def _has_died_before(self, generation: Generation) -> bool:
+        """Tell whether a process of an earlier generation ended at the same model, too.
+
+        One may be killed for want of memory, or find its device busy, which says nothing about the model.
+        """
+        before = self._died.pop(generation.added, generation)
+        files = generation.models[generation.added]
+        if before is not generation and before.models[before.added] == files:
+            return True
+        self._died[generation.added] = generation
+        return False
 
     def _device(self, place: int) -> dict[str, str]:
         """Return the variables that give the process in a place a GPU of its own."""

@@ -239,7 +239,7 @@ def test_an_engine_process_that_dies_while_it_loads_ends_the_reload_and_nothing_
         (new,) = set(service.engines()) - {engine}
         os.kill(new, signal.SIGKILL)
         status, problem = answer.result(60)
-    assert status in (422, 503), problem
+    assert status == 503, problem
     assert "engine" in problem["detail"]
     assert service.versions() == {"1"}
     eventually(lambda: service.engines() == [engine])
@@ -319,7 +319,7 @@ def test_a_socket_that_others_can_reach_is_not_used(folder: Path) -> None:
         sockets.chmod(0o755)
         write_bundle(service.bundles, Options(version="2"))
         status, problem = service.reload("2")
-        assert status in (422, 503)
+        assert status == 503
         assert "open to other users" in problem["detail"]
         sockets.chmod(0o700)
         assert service.reload("2")[0] == 200
