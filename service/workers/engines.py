@@ -102,10 +102,17 @@ class Engines:
     async def listens(self, slot: int) -> None:
         """Wait until the engine process of a worker's slot listens.
 
-        Before the first model is live there is none.
+        Before the first model is live there is none. Raises `EngineFailed` if that takes longer than it takes to load
+        all models: it cannot be replaced, and connections may be waiting for this worker.
         """
-        while self._used is not None and slot % len(self._places) not in self._used.processes:
-            await asyncio.sleep(_LOOK_SECONDS)
+        place = slot % len(self._places)
+        limit = self._load_seconds * (0 if self._used is None else len(self._used.models))
+        try:
+            async with asyncio.timeout(limit):
+                while self._used is not None and place not in self._used.processes:
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise EngineFailed(f"no engine process has listened in place {place} within {limit:g} s") from None
 
     async def stage(self, others: Models, name: str, version: str, files: dict[str, str]) -> Generation:
         """Start a generation that runs this model.

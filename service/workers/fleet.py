@@ -98,7 +98,7 @@ class Fleet(Switcher[StagedModel]):
         """Add a later worker, once it has loaded the live versions.
 
         Raises `ProcessGone`; `BundleError` or `CatalogueError` if a live version is no longer on disk; `SceneError` if
-        it refuses the live scenes; `RuntimeError` if the worker fails or is late.
+        it refuses the live scenes; `RuntimeError` if the worker fails or is late, or its engine process is missing.
         """
         await worker.started()
         await self._models.ready_for(worker)

@@ -97,7 +97,10 @@ class ModelPart:
         return next((status for status in statuses if status is not None), None)
 
     async def ready_for(self, worker: WorkerProcess) -> None:
-        """Wait until a later worker can be brought to the live versions."""
+        """Wait until a later worker can be brought to the live versions.
+
+        Raises `EngineFailed` if its engine process does not come.
+        """
         if self._engines is not None:
             await self._engines.listens(worker.slot)
 

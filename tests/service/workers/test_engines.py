@@ -1,19 +1,22 @@
-"""Engine processes that end while they load: a passing fault is no fault of the bundle."""
+"""Engine processes that end while they load, or do not come: passing faults, and those that stay."""
 
 from __future__ import annotations
 
 import asyncio
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from service.bundles.model import BundleError
 from service.workers import heartbeat
+from service.workers.crew import Crew
 from service.workers.engines import EngineFailed, Engines, Generation
+from service.workers.fleet import Fleet
 from tests.service.live import WAIT_SECONDS, make_settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no engine processes")
@@ -120,3 +123,47 @@ def test_two_processes_of_one_try_that_end_together_count_once(tmp_path: Path) -
         assert [engines._has_died_before(one) for one in (tries[0], tries[0], tries[1])] == [False, False, True]
 
     with_engines(tmp_path, work)
+
+
+def test_a_worker_waits_for_its_engine_process_as_long_as_all_models_may_take_to_load(tmp_path: Path) -> None:
+    async def work(engines: Engines) -> None:
+        await engines.listens(0)  # Before the first model is live.
+        engines._load_seconds = 0.05
+        models = {("tiny", version): FILES for version in ("1", "2")}
+        engines._used = used = Generation(0, models, ("tiny", "2"), [])
+        with pytest.raises(EngineFailed, match=r"no engine process has listened in place 0 within 0\.1 s"):
+            await engines.listens(3)
+        engines._load_seconds = WAIT_SECONDS
+        waiting = asyncio.create_task(engines.listens(0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        used.processes[0] = Mock(wait=AsyncMock(return_value=0))
+        await waiting
+
+    with_engines(tmp_path, work)
+
+
+@pytest.mark.parametrize("manned", [False, True])
+def test_without_its_engine_process_a_worker_is_given_up_and_the_service_if_no_other_is_there(
+    tmp_path: Path, manned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(engines: Engines) -> None:
+        engines._load_seconds = 0.01
+        engines._used = Generation(0, {("tiny", "1"): FILES}, ("tiny", "1"), [])
+        given_up, worker, settings = Mock(), Mock(slot=0), make_settings(workers=2)
+        worker.started, worker.unless_gone = AsyncMock(), _result
+        fleet = Fleet(settings, Mock(), Mock(), Mock(), engines=engines)
+        if manned:
+            await fleet.add(Mock())
+        crew = Crew(settings, Mock(), fleet, Mock(), Mock(), give_up=given_up)
+        assert not await crew._join(worker)
+        worker.terminate.assert_called_once_with()
+        assert (crew.failed, given_up.called) == (not manned, not manned)
+
+    with_engines(tmp_path, work)
+    assert "cannot serve the live versions: no engine process has listened" in caplog.text
+    assert ("no worker is left, and none can be replaced: the service stops" in caplog.text) is not manned
+
+
+async def _result(work: Coroutine[Any, Any, None]) -> None:
+    await work
