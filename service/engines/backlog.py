@@ -30,6 +30,14 @@ class Backlog:
         """
         self._seen, self._free_at = seen, free_at
 
+    def leave(self, number: int, until: float) -> None:
+        """Note that this job was withdrawn, though it may run until then.
+
+        The process has not said so if it has spoken of earlier jobs only.
+        """
+        if number > self._seen:
+            self._free_at = max(self._free_at, until)
+
     @property
     def is_over(self) -> bool:
         """Tell whether the process has done by now what it spoke of."""

@@ -22,6 +22,7 @@ from service.engines.wire import (
     Failed,
     Hello,
     Key,
+    Ran,
     Refused,
     Results,
     Run,
@@ -36,8 +37,8 @@ _GREETING_SECONDS: Final = 5.0
 _MOST_UNSENT_BYTES: Final = 8 * 1024 * 1024
 """An engine process that leaves so much unread hangs, or has far more work than it can do in time."""
 
-OnRun = Callable[[Job, Answer], None]
-"""Told of every answer."""
+OnRun = Callable[[Key, int, float], None]
+"""Told of every run that was made for this worker: its model, the number of its jobs, its seconds."""
 
 OnEnd = Callable[["Connection"], None]
 """Told of the connection itself."""
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
         self.pending: dict[int, Job] = {}
         self._on_run = on_run
         self._on_end = on_end
+        self._keys: list[Key] = []
         self._numbers: dict[Key, int] = {}
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -83,7 +85,8 @@ class Connection(asyncio.Protocol):
                 raise EngineError(late) from None
             raise
         opened.served = {one.key: one for one in welcome.served}
-        opened._numbers = {one.key: number for number, one in enumerate(welcome.served)}
+        opened._keys = [one.key for one in welcome.served]
+        opened._numbers = {key: number for number, key in enumerate(opened._keys)}
         return opened
 
     @property
@@ -112,15 +115,19 @@ class Connection(asyncio.Protocol):
         self.pending[number] = job
         transport.write(frame(Run(number, self._numbers[key], job.deadline, job.background, row)))
 
-    def withdraw(self, job: Job) -> None:
-        """Tell that nobody waits for this job any more."""
+    def withdraw(self, job: Job) -> int | None:
+        """Tell that nobody waits for this job any more.
+
+        Returns its number, or None if it is not one of this connection.
+        """
         for number, waiting in self.pending.items():
             if waiting is job:
                 del self.pending[number]
                 if self.is_open:
                     assert self._transport is not None
                     self._transport.write(frame(Cancel(number)))
-                return
+                return number
+        return None
 
     def close(self) -> None:
         """End it at once; jobs without an answer get an `EngineError`.
@@ -156,10 +163,12 @@ class Connection(asyncio.Protocol):
 
     def _take(self, message: Welcome | Refused | Results) -> None:
         match message:
-            case Results(results, seen, free_at):
+            case Results(results, seen, free_at, ran):
                 self.backlog.tell(seen, free_at)
+                if ran is not None:
+                    self._note(ran)
                 for result in results:
-                    self._take_result(result)
+                    self._take_result(result, ran)
             case Welcome(protocol) if protocol == PROTOCOL and not self._welcome.done():
                 self._welcome.set_result(message)
             case Welcome(protocol):
@@ -167,7 +176,13 @@ class Connection(asyncio.Protocol):
             case Refused(reason):
                 self._end(EngineError(reason))
 
-    def _take_result(self, result: Done | Failed) -> None:
+    def _note(self, ran: Ran) -> None:
+        """Pass on a run, though it may be too late for all answers. Raises `ValueError`."""
+        if not 0 <= ran.model < len(self._keys):
+            raise ValueError(f"there is no model of number {ran.model}")
+        self._on_run(self._keys[ran.model], ran.batch_size, ran.seconds)
+
+    def _take_result(self, result: Done | Failed, ran: Ran | None) -> None:
         job = self.pending.get(result.id)
         if job is None:  # It was withdrawn while it ran.
             return
@@ -175,11 +190,11 @@ class Connection(asyncio.Protocol):
             del self.pending[result.id]
             _settle(job, EngineError(result.reason))
             return
+        if ran is None:
+            raise ValueError("outputs came without their run")
         outputs = unpack(result.outputs)
         del self.pending[result.id]  # Not before: if its outputs cannot be read it gets the connection's error.
-        answer = Answer(outputs, result.started - job.submitted, result.seconds, result.batch_size, result.started)
-        self._on_run(job, answer)
-        _settle(job, answer)
+        _settle(job, Answer(outputs, ran.started - job.submitted, ran.seconds, ran.batch_size, ran.started))
 
     def _end(self, error: Exception) -> None:
         """Close the connection; whoever waits for the welcome or an answer gets this error."""

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from service.engines.connection import Connection
 from service.engines.remote import RemoteEngine
 from service.engines.wire import Key
-from service.inference.engine import Answer, BatchArrays, Engine, EngineError, Job
+from service.inference.engine import BatchArrays, Engine, EngineError, Job
 from service.inference.run_times import RunTimes
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ class EngineLink:
         self._wanted: list[Path] = []
         self._used: Path | None = None
         self._engines: WeakValueDictionary[Key, RemoteEngine] = WeakValueDictionary()
-        self._last_run = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, path: Path) -> None:
@@ -114,7 +113,8 @@ class EngineLink:
     def withdraw(self, job: Job) -> None:
         """Drop a job whose future is done, unless it runs already."""
         for opened in self._connections.values():
-            opened.withdraw(job)
+            if (number := opened.withdraw(job)) is not None:
+                opened.backlog.leave(number, job.submitted + self._times.of_jobs(job.engine, 1))
 
     async def warm(self, engine: Engine, batch: BatchArrays) -> None:
         """Do nothing: an engine process warms its models before it listens."""
@@ -152,11 +152,10 @@ class EngineLink:
             if path != self._used and path in self._connections:
                 yield self._connections[path]
 
-    def _note_run(self, job: Job, answer: Answer) -> None:
-        """Learn from a run, once for all jobs of its batch."""
-        if answer.started != self._last_run:
-            self._last_run = answer.started
-            self._times.add(job.engine, answer.batch_size, answer.infer_seconds)
+    def _note_run(self, key: Key, jobs: int, seconds: float) -> None:
+        """Learn from a run."""
+        if (engine := self._engines.get(key)) is not None:  # Else its model is gone.
+            self._times.add(engine, jobs, seconds)
 
     async def _connect(self, path: Path) -> None:
         """Connect, trying until it succeeds or the process is wanted no longer.

@@ -25,6 +25,7 @@ from service.engines.wire import (
     Failed,
     Hello,
     Key,
+    Ran,
     Refused,
     Results,
     Run,
@@ -143,7 +144,7 @@ class Caller(asyncio.Protocol):
         if message.id <= self._seen:
             raise ValueError(f"job {message.id} comes after job {self._seen}")
         engine = self._listener.engines[message.model].engine
-        outcome = _Outcome(self, message.id, engine, message.background, message.deadline)
+        outcome = _Outcome(self, message.id, message.model, message.background, message.deadline)
         row, loop = PackedRow(message.row), asyncio.get_running_loop()
         self._seen, self._waited[message.id] = message.id, outcome
         self._thread.in_background += message.background
@@ -154,13 +155,13 @@ class Caller(asyncio.Protocol):
         self._waited.pop(number, None)
         self._thread.in_background -= background
 
-    def tell(self, results: list[Done | Failed], engine: Engine) -> None:
-        """Send what has been done with jobs for this engine, with the backlog."""
+    def tell(self, results: list[Done | Failed], model: int, ran: Ran | None = None) -> None:
+        """Send results of jobs for the model of this number, with the backlog."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        free_at = perf_counter() + self._thread.seconds_until_free(engine)
-        transport.write(frame(Results(results, self._seen, free_at)))
+        free_at = perf_counter() + self._thread.seconds_until_free(self._listener.engines[model].engine)
+        transport.write(frame(Results(results, self._seen, free_at, ran)))
         if transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
             _log.error("a worker does not read its answers, so its connection is closed")
             self._abort()
@@ -176,12 +177,12 @@ class _Outcome:
     It costs less than a future, which takes a turn of the event loop for itself.
     """
 
-    __slots__ = ("_background", "_deadline", "_done", "caller", "engine", "number")
+    __slots__ = ("_background", "_deadline", "_done", "caller", "model", "number")
 
-    def __init__(self, caller: Caller, number: int, engine: Engine, background: bool, deadline: float) -> None:
+    def __init__(self, caller: Caller, number: int, model: int, background: bool, deadline: float) -> None:
         self.caller = caller
         self.number = number
-        self.engine = engine
+        self.model = model
         self._background = background
         self._deadline = deadline
         self._done = False
@@ -198,7 +199,7 @@ class _Outcome:
 
     def set_exception(self, exception: Exception, /) -> None:
         self.give_up()
-        self.caller.tell([Failed(self.number, str(exception))], self.engine)
+        self.caller.tell([Failed(self.number, str(exception))], self.model)
 
 
 class _PackedForm:
@@ -212,15 +213,22 @@ class _PackedForm:
         return stack_packed(rows)
 
     def deliver(self, run: FinishedRun) -> None:
-        """Send every worker the answers to its jobs."""
+        """Send every worker the answers to its jobs.
+
+        One whose jobs are all late is told of the run, too: else it would not learn that runs have become slow.
+        """
+        model = cast("_Outcome", run.jobs[0].future).model
+        failed = isinstance(run.outcome, EngineError)
+        ran = None if failed else Ran(model, run.started, run.seconds, len(run.jobs))
         told: dict[Caller, list[Done | Failed]] = {}
         for job, result in zip(run.jobs, _results(run), strict=True):
             outcome = cast("_Outcome", job.future)
+            results = told.setdefault(outcome.caller, [])
             if not outcome.done():
-                outcome.give_up()
-                told.setdefault(outcome.caller, []).append(result)
+                results.append(result)
+            outcome.give_up()
         for caller, results in told.items():
-            caller.tell(results, run.jobs[0].engine)
+            caller.tell(results, model, ran)
 
 
 def _results(run: FinishedRun) -> list[Done | Failed]:
@@ -232,4 +240,4 @@ def _results(run: FinishedRun) -> list[Done | Failed]:
         rows = pack_batch(run.outcome, size)
     except (AttributeError, ValueError) as fault:  # Values of an array of objects are no arrays.
         return [Failed(number, f"what the engine gave cannot be sent: {fault}") for number in numbers]
-    return [Done(number, run.started, run.seconds, size, row) for number, row in zip(numbers, rows, strict=True)]
+    return [Done(number, row) for number, row in zip(numbers, rows, strict=True)]

@@ -1,8 +1,8 @@
 """Define the messages of workers and engine processes.
 
 The worker greets, and the engine process welcomes it with the models that it runs. Then the worker sends jobs, each
-with a number of its own, and gets an answer or a failure for each, in the order in which they are done. Points in time
-are on `perf_counter`'s clock, which all processes of a host share.
+with a number of its own, and gets an answer or a failure for each, in the order in which they are done; nothing for one
+whose deadline has passed. Points in time are on `perf_counter`'s clock, which all processes of a host share.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct, msgpack
 
 from service.engines.packing import Packed
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Version of this module's messages. An engine process may be newer than a worker that was started before an update."""
 
 
@@ -72,12 +72,9 @@ class Refused(Struct, tag=4, array_like=True, frozen=True):
 
 
 class Done(Struct, tag=5, array_like=True, frozen=True):
-    """The outputs of one job, with the times of its run (see `engine.Answer`)."""
+    """The outputs of one job."""
 
     id: int
-    started: float
-    seconds: float
-    batch_size: int
     outputs: Packed
 
 
@@ -88,15 +85,26 @@ class Failed(Struct, tag=6, array_like=True, frozen=True):
     reason: str
 
 
+class Ran(Struct, array_like=True, frozen=True):
+    """One run of the model of this number (see `engine.Answer`)."""
+
+    model: int
+    started: float
+    seconds: float
+    batch_size: int
+
+
 class Results(Struct, tag=7, array_like=True, frozen=True):
     """All that has been done since the last time, and the backlog.
 
-    At `free_at` all that waits will be done; `seen` is the last job of this worker that is part of that.
+    `ran` is the run that it was, unless that failed: a worker is told of it even if all its jobs came too late. At
+    `free_at` all that waits will be done; `seen` is the last job of this worker that is part of that.
     """
 
     results: list[Done | Failed]
     seen: int
     free_at: float
+    ran: Ran | None = None
 
 
 FromWorker = Hello | Run | Cancel

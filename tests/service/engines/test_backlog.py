@@ -82,3 +82,16 @@ def test_the_process_is_done_when_it_said_it_would_be(clock: list[float]) -> Non
             backlog.tell(0, told)
         over.append(backlog.is_over)
     assert over == [True, False, False, True, False]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_job_that_was_withdrawn_may_keep_the_process_at_work_unless_it_has_spoken_of_it(times: RunTimes) -> None:
+    backlog = Backlog()
+    backlog.tell(3, NOW + 1)
+    backlog.leave(3, NOW + 50)
+    assert seconds(backlog, [], times) == pytest.approx(1 + 2)
+    backlog.leave(4, NOW + 6)
+    backlog.leave(5, NOW + 4)
+    assert seconds(backlog, [], times) == pytest.approx(6 + 2)
+    backlog.tell(5, NOW)
+    assert backlog.is_over

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
+from service.inference.dispatcher import DeadlineNear
 from service.inference.engine import Engine
 from service.inference.run_times import RunTimes
 from tests.service.engines.processes import (
     Held,
+    Worker,
     busy,
     engine_process,
     in_loop,
@@ -98,3 +101,72 @@ def test_a_run_is_learnt_once_for_all_its_jobs(path: Path) -> None:
             return learnt.jobs
 
     assert in_loop(work) == [1, 3]
+
+
+def test_a_run_whose_jobs_were_all_withdrawn_is_learnt_by_every_worker_that_had_one_in_it(path: Path) -> None:
+    """Else runs that have become too slow would never be known to be: all their answers are late."""
+    engine = Held(largest_batch=4)
+
+    async def work() -> None:
+        async with engine_process(path, m=engine) as process, worker(path) as one, worker(path) as other:
+            workers = (one, other)
+            async with busy(one, engine):
+                engine.held |= {1, 2, 3}
+                tasks = [*one.asks(1, 2), *other.asks(3)]
+                await until(lambda: waiting(process) == 4)
+            await until(lambda: len(engine.batches) == 2)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for asker in workers:
+                asker.link._times = Learnt()
+            remote = one.engine(), other.engine()
+            await until(lambda: not waiting(process))
+            engine.held.clear()
+            await until(lambda: all(asker.link.run_seconds(r) for asker, r in zip(workers, remote, strict=True)))
+            assert [asker.link._times.jobs for asker in workers if isinstance(asker.link._times, Learnt)] == [[3], [3]]
+
+    in_loop(work)
+
+
+async def late(one: Worker, engine: Held, x: int) -> None:
+    """Ask what takes longer than its deadline, until `engine` is let go."""
+    engine.held.add(x)
+    (task,) = one.asks(x, deadline=time.perf_counter() + 0.5)
+    with pytest.raises(DeadlineNear):
+        await task
+    assert engine.batches[-1] == [x], "it has begun"
+
+
+def test_an_engine_that_becomes_slow_is_known_to_be_though_all_answers_are_late(path: Path) -> None:
+    engine = Held()
+
+    async def work() -> None:
+        async with engine_process(path, m=engine), worker(path) as one:
+            one.link._times = learnt = Learnt()
+            learnt.add(remote := one.engine(), 1, 0.001)
+            for x in (1, 2, 3):
+                await late(one, engine, x)
+                before = len(learnt.jobs)
+                engine.held.clear()
+                await until(lambda: len(learnt.jobs) > before)  # noqa: B023 - called in this turn only
+            assert one.link.run_seconds(remote) > 0.003
+            assert one.link.seconds_until_done(remote) > 0.003
+
+    in_loop(work)
+
+
+def test_a_process_at_work_on_what_was_withdrawn_is_not_idle(path: Path) -> None:
+    engine = Held()
+
+    async def work() -> None:
+        async with engine_process(path, m=engine), worker(path) as one:
+            one.link._times.add(remote := one.engine(), 1, 1000.0)
+            await late(one, engine, 1)
+            assert one.link.depth == 0
+            assert not one.dispatcher.idle
+            assert one.dispatcher.seconds_until_done(remote) > 1000 + 500
+            engine.held.clear()
+            await until(lambda: one.dispatcher.idle)
+
+    in_loop(work)

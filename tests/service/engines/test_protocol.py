@@ -82,7 +82,9 @@ def test_a_raw_worker_that_keeps_to_the_protocol_gets_its_answer(path: Path) -> 
             assert isinstance(heard, Results)
             (result,) = heard.results
             assert isinstance(result, Done)
-            assert (heard.seen, result.id, result.batch_size, result.outputs) == (7, 7, 1, pack({"y": np.array(42)}))
+            assert heard.ran is not None
+            assert (heard.seen, heard.ran.model, heard.ran.batch_size) == (7, 1, 1)
+            assert (result.id, result.outputs) == (7, pack({"y": np.array(42)}))
             await peer.leave()
 
     in_loop(work)
@@ -107,6 +109,29 @@ def test_jobs_of_a_worker_that_stands_still_are_dropped_at_their_deadline(path: 
 
     in_loop(work)
     assert engine.batches == [[0], [1]]
+
+
+def test_a_worker_whose_jobs_are_all_late_is_told_of_their_run_without_outputs(path: Path) -> None:
+    engine = Held(largest_batch=2)
+
+    async def work() -> None:
+        async with engine_process(path, m=engine) as process, worker(path) as one:
+            still = await Peer.open(path)
+            async with busy(one, engine):
+                engine.held |= {1, 2}
+                soon = time.perf_counter() + 2.0
+                still.say(HELLO, *(Run(n, 0, soon, False, pack(row(n))) for n in (1, 2)), run(3, 3))
+                await until(lambda: waiting(process) == 4)
+            await until(lambda: time.perf_counter() > soon)
+            assert engine.batches == [[0], [1, 2]]
+            engine.held.clear()
+            assert isinstance(await still.hear(), Welcome)
+            late, on_time = await still.hear(), await still.hear()
+            assert (late.results, late.seen, late.ran.model, late.ran.batch_size) == ([], 3, 0, 2)
+            assert [done.id for done in on_time.results] == [3]
+            await still.leave()
+
+    in_loop(work)
 
 
 NONSENSE: dict[str, Sequence[Any]] = {
