@@ -21,14 +21,14 @@ class Backlog:
 
     def __init__(self) -> None:
         self._seen = -1
-        self._free_at = 0.0
+        self._free_at = self._idle_at = 0.0
 
-    def tell(self, seen: int, free_at: float) -> None:
+    def tell(self, seen: int, free_at: float, idle_at: float) -> None:
         """Note that the process is done at `free_at` with all jobs up to `seen`.
 
-        Those of other workers are done by then, too.
+        Those of other workers are done by then, too. Jobs in the background are done at `idle_at`.
         """
-        self._seen, self._free_at = seen, free_at
+        self._seen, self._free_at, self._idle_at = seen, free_at, idle_at
 
     def leave(self, number: int, until: float) -> None:
         """Note that this job was withdrawn, though it may run until then.
@@ -36,12 +36,15 @@ class Backlog:
         The process has not said so if it has spoken of earlier jobs only.
         """
         if number > self._seen:
-            self._free_at = max(self._free_at, until)
+            self._free_at, self._idle_at = max(self._free_at, until), max(self._idle_at, until)
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the process has done by now what it spoke of."""
-        return self._free_at <= perf_counter()
+        """Tell whether the process has done by now what it spoke of.
+
+        That includes jobs in the background.
+        """
+        return self._idle_at <= perf_counter()
 
     def seconds_until_done(
         self, pending: Iterable[tuple[int, Job]], times: RunTimes, engine: Engine, *, background: bool
@@ -51,8 +54,6 @@ class Backlog:
         `pending` are this worker's before it, by their numbers. One in the background waits for all of those as well;
         others wait for none in the background.
         """
-        if background:
-            ahead = sum(1 for number, job in pending if number > self._seen or job.background)
-        else:
-            ahead = sum(1 for number, job in pending if number > self._seen and not job.background)
-        return max(0.0, self._free_at - perf_counter()) + times.of_jobs(engine, ahead + 1)
+        ahead = sum(1 for number, job in pending if number > self._seen and (background or not job.background))
+        free_at = self._idle_at if background else self._free_at
+        return max(0.0, free_at - perf_counter()) + times.of_jobs(engine, ahead + 1)

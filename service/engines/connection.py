@@ -163,8 +163,8 @@ class Connection(asyncio.Protocol):
 
     def _take(self, message: Welcome | Refused | Results) -> None:
         match message:
-            case Results(results, seen, free_at, ran):
-                self.backlog.tell(seen, free_at)
+            case Results(results, seen, free_at, idle_at, ran):
+                self.backlog.tell(seen, free_at, idle_at)
                 if ran is not None:
                     self._note(ran)
                 for result in results:

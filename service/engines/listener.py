@@ -160,8 +160,9 @@ class Caller(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        free_at = perf_counter() + self._thread.seconds_until_free(self._listener.engines[model].engine)
-        transport.write(frame(Results(results, self._seen, free_at, ran)))
+        free, idle = self._thread.seconds_until_free(self._listener.engines[model].engine)
+        now = perf_counter()
+        transport.write(frame(Results(results, self._seen, now + free, now + idle, ran)))
         if transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
             _log.error("a worker does not read its answers, so its connection is closed")
             self._abort()

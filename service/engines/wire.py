@@ -98,12 +98,14 @@ class Results(Struct, tag=7, array_like=True, frozen=True):
     """All that has been done since the last time, and the backlog.
 
     `ran` is the run that it was, unless that failed: a worker is told of it even if all its jobs came too late. At
-    `free_at` all that waits will be done; `seen` is the last job of this worker that is part of that.
+    `free_at` all that waits will be done but for jobs in the background, and at `idle_at` those as well, of all
+    workers; `seen` is the last job of this worker that is part of that.
     """
 
     results: list[Done | Failed]
     seen: int
     free_at: float
+    idle_at: float
     ran: Ran | None = None
 
 

@@ -156,12 +156,14 @@ class InferenceThread:
         depth = self.depth if background else self._waiting_in_foreground()
         return self._seconds_left() + self._times.of_jobs(engine, depth + 1)
 
-    def seconds_until_free(self, engine: Engine) -> float:
+    def seconds_until_free(self, engine: Engine) -> tuple[float, float]:
         """Estimate the time until all that waits now is done.
 
-        Jobs in the background are left out. All others count as if they were for this engine.
+        Two figures: without jobs in the background, and with them. All count as if they were for this engine.
         """
-        return self._seconds_left() + self._times.of_jobs(engine, self._waiting_in_foreground())
+        left, depth, foreground = self._seconds_left(), self.depth, self._waiting_in_foreground()
+        free = left + self._times.of_jobs(engine, foreground)
+        return free, free if depth <= foreground else left + self._times.of_jobs(engine, depth)
 
     def _seconds_left(self) -> float:
         """Estimate the rest of the present run."""

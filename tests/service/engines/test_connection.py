@@ -202,10 +202,10 @@ SPOILT: dict[str, Any] = {
     "no header": b"\xff\xff\xff\xff",
     "no message": one_frame(b"\xc1"),
     "a second welcome": WELCOME,
-    "outputs without all their bytes": Results([done(0, packed("<i8", (), b"1234"))], 0, 0.0, RAN),
-    "outputs that are objects": Results([done(0, packed("|O", (), b"12345678"))], 0, 0.0, RAN),
-    "outputs without their run": Results([done(0, pack({"y": np.array(8)}))], 0, 0.0),
-    "a run of a model that is none": Results([], 0, 0.0, Ran(1, 1.0, 0.1, 1)),
+    "outputs without all their bytes": Results([done(0, packed("<i8", (), b"1234"))], 0, 0.0, 0.0, RAN),
+    "outputs that are objects": Results([done(0, packed("|O", (), b"12345678"))], 0, 0.0, 0.0, RAN),
+    "outputs without their run": Results([done(0, pack({"y": np.array(8)}))], 0, 0.0, 0.0),
+    "a run of a model that is none": Results([], 0, 0.0, 0.0, Ran(1, 1.0, 0.1, 1)),
 }
 
 
@@ -227,7 +227,7 @@ def test_a_process_whose_answers_make_no_sense_is_left_and_its_jobs_fail_with_th
 def test_results_of_jobs_that_nobody_has_are_ignored(path: Path) -> None:
 
     async def work() -> int:
-        results = Results([Failed(17, "none"), done(18, pack({})), done(0, pack({"y": np.array(8)}))], 0, 0.0, RAN)
+        results = Results([Failed(17, "none"), done(18, pack({})), done(0, pack({"y": np.array(8)}))], 0, 0.0, 0.0, RAN)
         async with raw_process(path, answering(results)), worker(path) as one:
             return await one.ask(1)
 

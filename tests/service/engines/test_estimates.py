@@ -170,3 +170,28 @@ def test_a_process_at_work_on_what_was_withdrawn_is_not_idle(path: Path) -> None
             await until(lambda: one.dispatcher.idle)
 
     in_loop(work)
+
+
+def test_the_process_is_not_idle_while_another_worker_has_jobs_in_the_background(path: Path) -> None:
+    """Else the shadow of this worker would run beside that of the other."""
+    engine = Held(largest_batch=1)
+
+    async def work() -> None:
+        async with engine_process(path, m=engine) as process, worker(path) as one, worker(path) as other:
+            process.thread._times.add(engine, 1, 1000.0)
+            remote = one.engine()
+            one.link._times.add(remote, 1, 1.0)
+            engine.held |= {1, 101}
+            own = one.asks(1)
+            await until(lambda: engine.batches)
+            others = other.asks(101, 102, 103, background=True)
+            await until(lambda: waiting(process) == 4)
+            engine.held.discard(1)
+            assert await asyncio.gather(*own) == [2]
+            assert one.link.depth == 0
+            assert not one.link.idle
+            assert one.link.seconds_until_done(remote, background=True) > 900, "no more than one of them runs"
+            engine.held.clear()
+            await asyncio.gather(*others)
+
+    in_loop(work)
