@@ -21,6 +21,8 @@ from models.training.loop import STATE_FILE
 _LOSSES: Final = 5
 """How often processes may be lost before the run fails."""
 _FOLDER: Final = ".ray"
+_LOCK: Final = ".ray.lock"
+"""It lies beside the folder, which is deleted while the lock is held."""
 _PROBLEM: Final = "problem.txt"
 """What is wrong with the input, as the process that met it says."""
 
@@ -36,7 +38,10 @@ def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool)
     `RayError` if too many processes were lost.
     """
     _check_folder(folder, resume)
-    with only_one(folder / _FOLDER):
+    with only_one(folder, _LOCK):
+        # A command that was killed may have left a problem, which is not one of this run.
+        (folder / _FOLDER / _PROBLEM).unlink(missing_ok=True)
+        shutil.rmtree(folder / _FOLDER, ignore_errors=True)
         try:
             return _fit(work, folder.resolve(), options)
         finally:

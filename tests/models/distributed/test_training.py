@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from models.cli import main
+from models.distributed import training
 from models.distributed.cluster import RayError, RayOptions
 from models.distributed.training import _failure, _work, train_on_ray
 from models.locks import LockedError, only_one
@@ -30,7 +33,7 @@ def test_a_run_that_has_begun_is_only_gone_on_with_when_asked(tmp_path: Path) ->
 
 
 def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
-    with only_one(tmp_path / ".ray"), pytest.raises(LockedError, match="another process"):
+    with only_one(tmp_path, ".ray.lock"), pytest.raises(LockedError, match="another process"):
         train_on_ray(nothing, tmp_path, LOCAL, resume=False)
 
 
@@ -50,6 +53,36 @@ def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> N
     told = _failure(tmp_path, RuntimeError("workers failed"))
     assert isinstance(told, ValueError)
     assert str(told) == "part-3.parquet: cannot be read as Parquet"
+
+
+def test_a_problem_that_a_killed_command_left_is_not_one_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(work: Callable[[str, bool], str], folder: Path, _: RayOptions) -> str:
+        with pytest.raises(LockedError, match="another process"):
+            train_on_ray(nothing, folder, LOCAL, resume=False)
+        return _work({"work": work, "folder": folder, "device": "cpu"})
+
+    (tmp_path / ".ray" / "train").mkdir(parents=True)
+    (tmp_path / ".ray" / "problem.txt").write_text("lists.parquet: is not there", "utf-8")
+    monkeypatch.setattr(training, "_fit", fit)
+    assert train_on_ray(lambda device, resume: f"{device} {resume}", tmp_path, LOCAL, resume=False) == "cpu False"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_keeps_others_out_until_its_files_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete, refused = shutil.rmtree, list[bool]()
+
+    def rmtree(path: Path, *, ignore_errors: bool) -> None:
+        delete(path, ignore_errors=ignore_errors)
+        with pytest.raises(LockedError), only_one(tmp_path, ".ray.lock"):
+            pass
+        refused.append(True)
+
+    monkeypatch.setattr(training, "_fit", lambda *_: "report")
+    monkeypatch.setattr(training.shutil, "rmtree", rmtree)
+    assert train_on_ray(nothing, tmp_path, LOCAL, resume=False) == "report"
+    assert refused == [True, True]
 
 
 def test_a_run_that_failed_otherwise_is_told_as_that(tmp_path: Path) -> None:
