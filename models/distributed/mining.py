@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from models.data.slates import SlateArrays
 from models.distributed.cluster import RayError, RayOptions, first_line, load_ray, raised_there
 from models.files import whole_file
 from models.mining.mine import MiningRun, finished, miner_of
-from models.mining.miner import MiningOptions
+from models.mining.miner import Miner, MiningOptions
 from models.mining.shards import MinedError, MinedManifest, shard_path, write_shard
 from models.nets.checkpoint import load_checkpoint, weights_digest
 
@@ -51,18 +52,28 @@ class ShardTask:
 
 
 class ShardActor:
-    """Hold the evaluator, and mine shards by number."""
+    """Hold the evaluator, and mine shards by number.
+
+    The evaluator is read with the first batch: of an error that is raised in here, Ray keeps no more than the text.
+    """
 
     def __init__(self, task: ShardTask) -> None:
         torch.set_num_threads(task.threads)
+        self._task = task
+
+    @cached_property
+    def _miner(self) -> Miner:
+        task = self._task
         checkpoint = load_checkpoint(task.evaluator)
         if weights_digest(checkpoint.model) != task.manifest.identity["evaluator"]:
             raise MinedError(f"{task.evaluator}: is another evaluator than the run began with")
-        self._task = task
-        self._miner = miner_of(checkpoint, task.options, task.manifest.length, torch.device(task.device))
+        return miner_of(checkpoint, task.options, task.manifest.length, torch.device(task.device))
 
     def __call__(self, batch: dict[str, AnyArray]) -> dict[str, AnyArray]:
-        """Mine the shards of a batch, and count the requests of each."""
+        """Mine the shards of a batch, and count the requests of each.
+
+        Raises `MinedError` for another evaluator and for requests that cannot be read, and `CheckpointError`.
+        """
         counts = [self._mine(int(shard)) for shard in batch["shard"]]
         return {"shard": batch["shard"], "requests": np.array(counts)}
 
@@ -81,7 +92,8 @@ class RayFill:
     """Mine the missing shards of a run by the actors of a cluster.
 
     The process must be connected to the cluster. `evaluator` is the checkpoint that the run was made with. Raises
-    `MinedError` for what an actor could not read, and `RayError` for a run that failed otherwise.
+    `ValueError` as an actor does, a `MinedError` for files that cannot be read or written, and `RayError` for a run
+    that failed otherwise.
     """
 
     evaluator: Path
@@ -105,7 +117,7 @@ class RayFill:
 def _mined(task: ShardTask, shards: tuple[int, ...], options: RayOptions) -> Iterator[int]:
     """Map the shards by a pool of actors; yield the requests of each."""
     data = load_ray("ray.data")
-    _say_little(data)
+    _configure(data)
     workers = min(options.size(), len(shards))
     dataset = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards)).map_batches(
         ShardActor,
@@ -122,18 +134,21 @@ def _mined(task: ShardTask, shards: tuple[int, ...], options: RayOptions) -> Ite
         raise _failure(error) from error
 
 
-def _say_little(data: Any) -> None:
-    """Leave the progress to our own bar, and the rest to Ray's log files."""
+def _configure(data: Any) -> None:
+    """Get the errors of actors as they were, and leave the rest to our own bar and Ray's log files."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # Behind one of Ray's it would be text only.
 
 
 def _failure(error: Exception) -> Exception:
     """Turn an error of a run into one of ours, by what an actor raised."""
-    found = raised_there(error, MinedError, OSError)
-    return RayError(f"--ray: the run failed: {first_line(error)}") if found is None else MinedError(first_line(found))
+    found = raised_there(error, ValueError, OSError)
+    if found is None:
+        return RayError(f"--ray: the run failed: {first_line(error)}")
+    return found if isinstance(found, ValueError) else MinedError(first_line(found))
 
 
 @contextmanager

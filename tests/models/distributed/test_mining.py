@@ -14,7 +14,7 @@ from models.distributed.mining import ShardActor, ShardTask, _failure, read_requ
 from models.mining.mine import MiningRun, mine
 from models.mining.miner import MiningOptions
 from models.mining.shards import MinedError, shard_path
-from models.nets.checkpoint import save_checkpoint
+from models.nets.checkpoint import CheckpointError, save_checkpoint
 from tests.models.mining.examples import CPU, encoded, evaluator, mine_some, some_records
 
 RECORDS = some_records()
@@ -72,8 +72,20 @@ def test_requests_that_vanish_or_are_cut_short_are_named(begun: tuple[MiningRun,
 def test_an_evaluator_that_was_replaced_is_refused(begun: tuple[MiningRun, ShardTask]) -> None:
     _, task = begun
     save_checkpoint(task.evaluator, evaluator(RECORDS, seed=1))
+    actor = ShardActor(task)  # The reason of a failure in here would be lost.
     with pytest.raises(MinedError, match=r"evaluator\.pt: is another evaluator"):
-        ShardActor(task)
+        actor({"shard": np.array([0])})
+    task.evaluator.unlink()
+    with pytest.raises(CheckpointError, match=r"evaluator\.pt: there is no such file"):
+        actor({"shard": np.array([0])})
+
+
+def test_an_actor_reads_the_evaluator_once(begun: tuple[MiningRun, ShardTask]) -> None:
+    _, task = begun
+    actor = ShardActor(task)
+    actor({"shard": np.array([0])})
+    task.evaluator.unlink()
+    assert actor({"shard": np.array([1])})["requests"].tolist() == [3]
 
 
 def test_requests_come_back_as_they_were(tmp_path: Path) -> None:
@@ -100,12 +112,18 @@ def test_the_error_of_an_actor_is_told_and_others_are_of_the_run() -> None:
     class TaskError(Exception):
         cause: Exception
 
-    actors = TaskError()
-    actors.cause = MinedError("requests-00000.npz: is gone")
-    outer = RuntimeError("a dataset failed")
-    outer.__cause__ = actors
-    assert str(_failure(outer)) == "requests-00000.npz: is gone"
-    assert isinstance(_failure(outer), MinedError)
+    def told(raised: Exception) -> Exception:
+        actors = TaskError()
+        actors.cause = raised
+        outer = RuntimeError("a dataset failed")
+        outer.__cause__ = actors
+        return _failure(outer)
+
+    for own in (MinedError("requests-00000.npz: is gone"), CheckpointError("evaluator.pt: there is no such file")):
+        assert told(own) is own
+    full = told(OSError("shard-00000.parquet: no space is left"))
+    assert isinstance(full, MinedError)
+    assert str(full) == "shard-00000.parquet: no space is left"
     other = _failure(RuntimeError("no room"))
     assert isinstance(other, RayError)
     assert "no room" in str(other)

@@ -76,6 +76,10 @@ def test_a_lost_node_costs_no_row(tmp_path: Path) -> None:
     require_the_rows_of_one_process([*command, "--out"], out)
 
 
+def test_an_evaluator_that_was_replaced_or_is_gone_is_named(tmp_path: Path) -> None:
+    assert "both as expected" in run(["-m", "tests.models.distributed.other_evaluator", str(tmp_path)])
+
+
 def test_a_killed_worker_costs_no_epoch_and_two_learn_as_one(tmp_path: Path) -> None:
     data = tmp_path / "lists.parquet"
     write_lists(data, [make_record(i, split="train" if i < 200 else "valid") for i in range(240)], {})
