@@ -69,19 +69,26 @@ class RayOptions:
 
     def gpu(self) -> bool:
         """Tell whether the workers of the cluster at hand have a GPU each."""
-        return self.device == "cuda" or (self.device == "auto" and _resources("GPU") > 0)
+        return self.device == "cuda" or (self.device == "auto" and any(node.get("GPU", 0) >= 1 for node in _nodes()))
 
     def size(self) -> int:
         """Count the workers to run on the cluster. Raises `RayError` without room for any."""
-        room = _resources("GPU") if self.gpu() else _resources("CPU") // self.threads
+        room = self.room()
         if not room:
-            wanted = "a GPU" if self.gpu() else f"{self.threads} CPUs"
+            cpus = "a CPU" if self.threads == 1 else f"{self.threads} CPUs"
+            wanted = f"a GPU and {cpus}" if self.gpu() else cpus
             raise RayError(f"--ray: {self.address}: no machine of the cluster has {wanted}")
         return room if self.workers is None else self.workers
 
+    def room(self) -> int:
+        """Count the workers that the machines of the cluster can run at once, as they are now."""
+        needs = {"CPU": self.threads, **({"GPU": 1} if self.gpu() else {})}
+        return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in _nodes())
 
-def _resources(kind: str) -> int:
-    return int(load_ray("ray").cluster_resources().get(kind, 0))
+
+def _nodes() -> list[dict[str, float]]:
+    """Return the resources of each machine that is alive."""
+    return [node["Resources"] for node in load_ray("ray").nodes() if node["Alive"]]
 
 
 def add_ray_options(parser: argparse.ArgumentParser) -> None:

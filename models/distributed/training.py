@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from models.distributed.cluster import RayError, RayOptions, first_line, load_ray
+from models.distributed.cluster import LOCAL, RayError, RayOptions, first_line, load_ray
 from models.files import whole_file
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
@@ -69,7 +70,7 @@ def _fit(work: Work, folder: Path, options: RayOptions) -> str:
         train_loop_config={"work": work, "folder": folder, "device": "cuda" if gpu else "cpu"},
         torch_config=torch_trainer.TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=train.ScalingConfig(
-            num_workers=options.size(), use_gpu=gpu, resources_per_worker={"CPU": options.threads, "GPU": int(gpu)}
+            num_workers=_processes(options), use_gpu=gpu, resources_per_worker={"CPU": options.threads, "GPU": int(gpu)}
         ),
         run_config=train.RunConfig(
             name="train",
@@ -81,6 +82,20 @@ def _fit(work: Work, folder: Path, options: RayOptions) -> str:
         return str(trainer.fit().return_value)
     except Exception as error:
         raise _failure(folder, error) from error
+
+
+def _processes(options: RayOptions) -> int:
+    """Count the processes, and warn of a wait for more machines.
+
+    Raises `RayError` for more than this machine can run: a local cluster does not grow.
+    """
+    processes, room = options.size(), options.room()
+    if processes > room:
+        problem = f"--workers: {processes} processes train together, and {options.address} has room for {room}"
+        if options.address == LOCAL:
+            raise RayError(problem)
+        print(f"warning: {problem}; the training waits for more machines", file=sys.stderr, flush=True)
+    return processes
 
 
 def _work(config: dict[str, Any]) -> str:

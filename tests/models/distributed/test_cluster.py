@@ -13,7 +13,8 @@ import pytest
 
 from models.cli import main
 from models.distributed import cluster
-from models.distributed.cluster import RayError, RayOptions, connected, load_ray, raised_there
+from models.distributed.cluster import RayError, RayOptions, connected, raised_there
+from tests.models.distributed.machines import let_have
 
 
 @pytest.mark.parametrize(
@@ -91,28 +92,30 @@ def test_what_our_code_raised_is_found_behind_an_error_of_ray() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "found", "expected"),
+    ("options", "machines", "size", "room"),
     [
-        (RayOptions("local"), {"CPU": 8.0}, 8),
-        (RayOptions("local", threads=3), {"CPU": 8.0}, 2),
-        (RayOptions("local", workers=4), {"CPU": 8.0}, 4),
-        (RayOptions("local"), {"CPU": 8.0, "GPU": 2.0}, 2),
-        (RayOptions("local", device="cpu"), {"CPU": 8.0, "GPU": 2.0}, 8),
+        (RayOptions("local"), [{"CPU": 8.0}], 8, 8),
+        (RayOptions("local", threads=3), [{"CPU": 8.0}], 2, 2),
+        (RayOptions("h:1", workers=4), [{"CPU": 2.0}], 4, 2),
+        (RayOptions("local"), [{"CPU": 8.0, "GPU": 2.0}], 2, 2),
+        (RayOptions("local", device="cpu"), [{"CPU": 8.0, "GPU": 2.0}], 8, 8),
+        (RayOptions("h:1", threads=2), [{"CPU": 3.0}, {"CPU": 3.0}, {}], 2, 2),
+        (RayOptions("h:1", threads=4), [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], 2, 2),
     ],
 )
-def test_there_is_a_worker_per_gpu_or_core(
-    options: RayOptions, found: dict[str, float], expected: int, monkeypatch: pytest.MonkeyPatch
+def test_there_is_a_worker_per_gpu_or_core_of_a_machine(
+    options: RayOptions, machines: list[dict[str, float]], size: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: found)
-    assert options.size() == expected
+    let_have(monkeypatch, *machines)
+    assert (options.size(), options.room()) == (size, room)
 
 
 def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    monkeypatch.setattr(load_ray("ray"), "cluster_resources", lambda: {"CPU": 2.0})
-    with pytest.raises(RayError, match="no machine of the cluster has a GPU"):
+    let_have(monkeypatch, {"CPU": 2.0})
+    with pytest.raises(RayError, match="no machine of the cluster has a GPU and a CPU"):
         RayOptions("h:1", workers=1, device="cuda").size()
+    with pytest.raises(RayError, match="no machine of the cluster has 3 CPUs"):
+        RayOptions("h:1", threads=3).size()
 
 
 def test_workers_without_a_cluster_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

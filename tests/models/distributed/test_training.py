@@ -16,6 +16,7 @@ from models.distributed.training import _failure, _work, train_on_ray
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import STATE_FILE
+from tests.models.distributed.machines import let_have
 
 LOCAL = RayOptions("local", workers=2)
 
@@ -35,6 +36,21 @@ def test_a_run_that_has_begun_is_only_gone_on_with_when_asked(tmp_path: Path) ->
 def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     with only_one(tmp_path, ".ray.lock"), pytest.raises(LockedError, match="another process"):
         train_on_ray(nothing, tmp_path, LOCAL, resume=False)
+
+
+def test_a_wait_for_more_machines_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    let_have(monkeypatch, {"CPU": 2.0}, {"CPU": 1.0})
+    assert training._processes(RayOptions("head:6379", workers=3)) == 3
+    assert capsys.readouterr().err == ""
+    assert training._processes(RayOptions("head:6379", workers=4)) == 4
+    told = "--workers: 4 processes train together, and head:6379 has room for 3"
+    assert capsys.readouterr().err == f"warning: {told}; the training waits for more machines\n"
+
+
+def test_more_processes_than_this_machine_can_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_have(monkeypatch, {"CPU": 8.0, "GPU": 1.0})
+    with pytest.raises(RayError, match="--workers: 2 processes train together, and local has room for 1"):
+        training._processes(LOCAL)
 
 
 def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> None:
