@@ -81,7 +81,7 @@ class RayOptions:
         return room if self.workers is None else self.workers
 
     def room(self) -> int:
-        """Count the workers that the machines of the cluster can run at once, as they are now."""
+        """Count the workers that the machines of the cluster can run at once."""
         needs = {"CPU": self.threads, **({"GPU": 1} if self.gpu() else {})}
         return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in _nodes())
 

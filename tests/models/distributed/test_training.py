@@ -96,7 +96,7 @@ def test_a_run_keeps_others_out_until_its_files_are_deleted(tmp_path: Path, monk
         refused.append(True)
 
     monkeypatch.setattr(training, "_fit", lambda *_: "report")
-    monkeypatch.setattr(training.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
     assert train_on_ray(nothing, tmp_path, LOCAL, resume=False) == "report"
     assert refused == [True, True]
 
