@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+WORK: Final = "work"
+"""How the name of a folder ends that holds other files while a partial one is filled."""
+_FORMER: Final = "former"
 
 
 @contextmanager
@@ -34,14 +39,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a partial folder to fill, and rename it to `path` at the end.
 
     It lies beside `path` and is deleted if the block fails. A folder that was there is moved aside first and deleted
-    when the new one stands.
+    when the new one stands. Folders that killed processes of this machine left beside `path` are deleted as well, so
+    only one process at a time may write it (`locks.only_writer`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in ("partial", "former"))
+    partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in ("partial", _FORMER))
+    _delete_leftovers(path, "partial", WORK)
     partial.mkdir()
     try:
         yield partial
         if path.exists():
+            _delete_leftovers(path, _FORMER)
             path.replace(former)
         try:
             partial.replace(path)
@@ -51,7 +59,29 @@ def whole_folder(path: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(former, ignore_errors=True)
+    _delete_leftovers(path, _FORMER)
+
+
+def _delete_leftovers(path: Path, *ends: str) -> None:
+    """Delete folders beside `path` of this process's name, and of those of this host that have ended.
+
+    In a container each start of a command may get the host name and number of the one before.
+    """
+    name = re.compile(rf"\.{re.escape(f'{path.name}.{socket.gethostname()}')}\.([1-9]\d{{0,8}})\.({'|'.join(ends)})")
+    for folder in path.parent.iterdir():
+        found = name.fullmatch(folder.name)
+        if found and (int(found[1]) == os.getpid() or not _runs(int(found[1]))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # one of another user
+        pass
+    return True
 
 
 def _writer() -> str:

@@ -25,7 +25,7 @@ from models.data.records import ListFileError, ListRecord
 from models.datasets.source import ListSource, Summary
 from models.distributed.cluster import RayError, RayOptions, first_line
 from models.distributed.tasks import run_tasks
-from models.files import whole_file, whole_folder
+from models.files import WORK, whole_file, whole_folder
 
 Rows = Callable[[range], Iterator[ListRecord]]
 """Make the records of some rows: the same ones each time, in any process."""
@@ -137,7 +137,7 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
     What cannot be deleted stays: the parts are finished by then.
     """
-    work = folder.with_suffix(".work")
+    work = folder.with_suffix(f".{WORK}")
     try:
         yield work
     finally:

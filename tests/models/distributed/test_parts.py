@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +147,16 @@ def test_what_a_lost_process_left_is_not_in_the_folder(tmp_path: Path, monkeypat
     monkeypatch.setattr(WritePart, "__call__", leaving)
     written(tmp_path / "lists", source(), 2)
     assert sorted(contents(tmp_path / "lists")) == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_what_a_killed_command_of_the_same_name_left_is_not_in_the_folder(tmp_path: Path) -> None:
+    for end in ("partial", "work"):
+        folder = tmp_path / f".lists.{socket.gethostname()}.{os.getpid()}.{end}"
+        folder.mkdir()
+        (folder / "part-00009.parquet").touch()
+    written(tmp_path / "lists", source(), 2)
+    assert sorted(contents(tmp_path / "lists")) == ["part-00000.parquet", "part-00001.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lists"]
 
 
 def test_what_cannot_be_deleted_costs_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
