@@ -63,9 +63,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _delete_leftovers(path: Path, *ends: str) -> None:
-    """Delete folders beside `path` of this process's name, and of those of this host that have ended.
+    """Delete folders that ended processes of this host left beside `path`.
 
-    In a container each start of a command may get the host name and number of the one before.
+    Those of this process's own name are among them, since in a container each start of a command may get the host name
+    and number of the one before.
     """
     name = re.compile(rf"\.{re.escape(f'{path.name}.{socket.gethostname()}')}\.([1-9]\d{{0,8}})\.({'|'.join(ends)})")
     for folder in path.parent.iterdir():

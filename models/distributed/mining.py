@@ -135,7 +135,10 @@ def _mined(task: ShardTask, shards: tuple[int, ...], options: RayOptions) -> Ite
 
 
 def _configure(data: Any) -> None:
-    """Get the errors of actors as they were, and leave the rest to our own bar and Ray's log files."""
+    """Ask for the errors of actors as they were, and for little output.
+
+    The progress is left to our own bar, and the rest to Ray's log files.
+    """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
