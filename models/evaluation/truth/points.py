@@ -80,6 +80,7 @@ def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequ
     """
     rows = table_rows(profile, methods)
     swept = _methods("sweep_methods", profile.sweep_methods, methods)
+    flat = tuple(dict.fromkeys([*swept, *_methods("flat_methods", profile.flat_methods, methods)]))
     mixed = _methods("weight_methods", profile.weight_methods, methods)
     mixed = _possible(mixed, profile.world, methods)
     mixes = (profile.objectives, *profile.weights)
@@ -92,7 +93,7 @@ def points_of(profile: Profile, methods: Mapping[str, Method] = METHODS) -> Sequ
             point
             for knob, values in profile.sweeps.items()
             for value in values
-            if (point := sweep_point(profile, knob, value, swept, methods)).world != profile.world
+            if (point := _sweep_point(profile, knob, value, swept, flat, methods)).world != profile.world
         ),
     ]
 
@@ -106,12 +107,17 @@ def table_rows(profile: Profile, methods: Mapping[str, Method] = METHODS) -> dic
     return {table: _possible(names, profile.world, methods) for table, names in rows.items()}
 
 
-def sweep_point(
-    profile: Profile, knob: str, value: float, swept: Iterable[str], methods: Mapping[str, Method] = METHODS
+def _sweep_point(
+    profile: Profile,
+    knob: str,
+    value: float,
+    swept: Sequence[str],
+    flat: Sequence[str],
+    methods: Mapping[str, Method],
 ) -> Point:
     """Make the point of one value of a knob.
 
-    It has those of the `swept` methods that are possible in its world.
+    It has those of the `swept` methods that are possible in its world, and without list context those of `flat`.
 
     Raises `ValueError` naming a knob or value that cannot be.
     """
@@ -125,7 +131,7 @@ def sweep_point(
         world = replace(profile.world, **changes)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"sweeps.{knob}: {error}") from None
-    names = _possible(swept, world, methods)
+    names = _possible(swept if world.kappa else flat, world, methods)
     return Point(f"{knob}-{value:g}", world, names, (profile.objectives,), profile.sweep_seeds, knob, float(value))
 
 

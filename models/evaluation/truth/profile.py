@@ -118,6 +118,7 @@ class Profile:
     # sweeps
     sweeps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     sweep_methods: tuple[str, ...] = ()
+    flat_methods: tuple[str, ...] = ()
     sweep_seeds: int = 1
     weights: tuple[tuple[float, float, float], ...] = ()
     weight_methods: tuple[str, ...] = ()
@@ -132,11 +133,6 @@ class Profile:
                 raise ValueError(f"sweeps.{knob}: must be finite numbers of at least 0, not {list(values)}")
         if self.small_length > self.small_candidates:
             raise ValueError(f"small_length: must be at most {self.small_candidates}, not {self.small_length}")
-
-    def options(self) -> dict[str, Any]:
-        """Return the sizes as plain JSON."""
-        sizes: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return sizes
 
 
 def load_profile(asked: str, changes: Sequence[tuple[str, Any]] = ()) -> Profile:

@@ -79,6 +79,12 @@ def test_sweeps_and_mixes_too_have_what_is_possible_in_their_worlds() -> None:
     assert "true-exhaustive" in found["small"].methods
 
 
+def test_a_world_without_context_may_have_more_methods_than_the_others() -> None:
+    points = points_of(replace(PROFILE, sweep_methods=("base",), flat_methods=("ours", "true-exhaustive")), METHODS)
+    found = {point.name: point.methods for point in points}
+    assert (found["kappa-0"], found["kappa-1"]) == (("base", "ours"), ("base",))
+
+
 def test_plans_have_seeds_where_they_matter_and_mixes_for_some_methods() -> None:
     main = points_of(PROFILE, METHODS)[0]
     assert main.mixes == ((5.0, 1.0, 1.0), (1.0, 0.0, 0.0))

@@ -99,9 +99,3 @@ def test_medium_is_the_declared_world() -> None:
 def test_the_profiles_shrink() -> None:
     lists = [load_profile(name).world.lists for name in PROFILES]
     assert lists == sorted(lists, reverse=True)
-
-
-def test_sizes_are_plain_json() -> None:
-    sizes = load_profile("test").options()
-    assert sizes["world"]["length"] == 4
-    assert sizes["weights"] == [[1.0, 0.0, 0.0]]
