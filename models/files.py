@@ -16,6 +16,7 @@ from typing import Any, Final
 
 WORK: Final = "work"
 """How the name of a folder ends that holds other files while a partial one is filled."""
+_PARTIAL: Final = "partial"
 _FORMER: Final = "former"
 
 
@@ -26,7 +27,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     It lies beside `path` and is deleted if the block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{_writer()}.partial")
+    partial = path.with_name(f".{path.name}.{_writer()}.{_PARTIAL}")
     try:
         yield partial
         partial.replace(path)
@@ -43,8 +44,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     only one process at a time may write it (`locks.only_writer`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in ("partial", _FORMER))
-    _delete_leftovers(path, "partial", WORK)
+    partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in (_PARTIAL, _FORMER))
+    _delete_leftovers(path, _PARTIAL, WORK)
     partial.mkdir()
     try:
         yield partial

@@ -52,13 +52,10 @@ def _known(title: str, contests: Sequence[Contest]) -> str:
     paying = [contest for contest in contests if contest.pays]
     most = max(paying, key=lambda contest: contest.gain.mean or 0.0)
     return (
-        f"{name}: SORT-Gen with its beam does not surely gain over the strongest cheap sort at {_values_of(losses)} "
-        f"({'; '.join(map(_over, losses))}). It does at {_values_of(paying)}, at most {_at(most)}."
+        f"{name}: SORT-Gen with its beam does not surely gain over the strongest cheap sort at "
+        f"{_values([c.value for c in losses])} ({'; '.join(map(_over, losses))}). "
+        f"It does at {_values([c.value for c in paying])}, at most {_at(most)}."
     )
-
-
-def _values_of(contests: Sequence[Contest]) -> str:
-    return _values([contest.value for contest in contests])
 
 
 def _values(values: Sequence[float]) -> str:
