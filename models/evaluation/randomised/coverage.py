@@ -23,7 +23,6 @@ from models.datasets.simulator import SimulatedRequest, Simulator, SimulatorConf
 from models.evaluation.randomised.estimators import PLAN, SORT, Shown, compare_orders, strata_of
 
 OUTCOME: Final = "click"
-LEVEL: Final = 0.95
 _DRAWS: Final = 400
 
 

@@ -31,5 +31,3 @@ TABLE_2: Final[dict[str, Published]] = {
 """Of the complete SORT-Gen over one without a part, by the name of that row."""
 
 SORT_GEN: Final = TABLE_1["sort-gen-paper"]
-OVER_STRONGEST: Final = (4.13, 8.10)
-"""Clicks and GMV over the strongest rival of Table 1."""
