@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -92,6 +93,15 @@ class SpecFitter:
             _collect(groups, record)
         for group, columns in groups.items():
             self._add_columns(group, {name: _column(values) for name, values in columns.items()})
+
+    def fit_to_shown(self, data: str | Path) -> FeatureSpec:
+        """Return the spec of lists to learn from, which came from the file `data`.
+
+        Raises `ValueError` naming the file if none of them shows an item, and as `fit` does.
+        """
+        if not self.shown:
+            raise ValueError(f"{data}: the lists to learn from show no item: `exposed` is empty in all of them")
+        return self.fit()
 
     def fit(self) -> FeatureSpec:
         """Return the spec of all that was added.

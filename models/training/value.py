@@ -111,9 +111,7 @@ def _read(data: str | Path, chosen: ValueOptions, fields: FieldChoices) -> tuple
         raise ValueError(f"{data}: has no lists of split 'train'")
     # Those of "train" were fitted to as they were counted.
     splits.fit(fitter, learnt_splits(splits.counts, chosen)[1:])
-    if not fitter.shown:
-        raise ValueError(f"{data}: the lists to learn from show no item: `exposed` is empty in all of them")
-    return splits, fitter.fit()
+    return splits, fitter.fit_to_shown(data)
 
 
 def _learning_curve(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from models.contract.arrays import Bools, Floats, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
-from models.data.fit_spec import fit_spec
+from models.data.fit_spec import SpecFitter
 from models.data.list_file import read_lists, read_metadata, read_splits
 from models.data.records import ListRecord, Split
 from models.data.slates import SlateArrays, encode_slates
@@ -75,10 +75,11 @@ class DegreData:
 def prepare_data(data: Path, folder: Path, length: int) -> None:
     """Encode a list file into `folder`.
 
-    Raises `ValueError` if a split is missing or requests are too small.
+    Raises `ValueError` if a split is missing, requests are too small, or no list to learn from shows an item.
     """
-    splits = _read(data, length)
-    spec = fit_spec(splits["train"])
+    splits, fitter = _read(data, length), SpecFitter()
+    fitter.add_records(splits["train"])
+    spec = fitter.fit_to_shown(data)
     parts = {name: encode_slates(records, spec, length) for name, records in splits.items()}
     units, _ = mean_per_slot(exposed_lists(parts["train"]))
     for name, slates in parts.items():

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from models.data.batches import encode_lists
 from models.data.list_file import read_lists
 from models.data.list_writer import write_lists
-from models.data.records import ListRecord
+from models.data.records import ListRecord, Split
 from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.degre.judges import JUDGES, ModelValuer, TruthValuer, mix_values
@@ -77,6 +78,18 @@ def test_requests_too_small_to_fill_the_list_are_refused(tmp_path: Path) -> None
         prepare_data(tmp_path / "lists.parquet", tmp_path / "data", 7)
     with pytest.raises(ValueError, match=r"no lists of split 'valid'"):
         prepare_data(tmp_path / "lists.parquet", tmp_path / "data", 4)
+
+
+def test_lists_that_show_no_item_are_refused_by_the_name_of_their_file(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("exposed", "clicks", "purchases", "gmv"), ())
+    records = [
+        replace(r, request_id=f"{split}-{r.request_id}", split=split, **nothing)
+        for split in get_args(Split)
+        for r in make_records(3)
+    ]
+    write_lists(tmp_path / "lists.parquet", records, {})
+    with pytest.raises(ValueError, match=r"lists\.parquet: the lists to learn from show no item"):
+        prepare_data(tmp_path / "lists.parquet", tmp_path / "data", LENGTH)
 
 
 def test_the_halves_split_every_user_evenly_whatever_the_order_of_the_file() -> None:
