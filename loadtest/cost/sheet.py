@@ -35,7 +35,10 @@ class Size:
         return folder / f"sheet-d{self.dim}-l{self.length}"
 
 
-SIZES: Final = (Size(64, 10), Size(128, 10), Size(256, 10), Size(128, 20), Size(128, 50))
+SIZES: Final = (
+    *(Size(dim, 10) for dim in (32, 64, 128, 256)),
+    *(Size(128, length) for length in (5, 20, 50)),
+)
 
 
 def sheet(reports: Mapping[Size, Mapping[str, Any]]) -> str:
