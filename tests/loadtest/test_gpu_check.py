@@ -83,7 +83,7 @@ def test_a_part_that_fails_is_named_and_the_others_still_run(
         "failed: bundle fp32; bundle fp16; lists against the CPU's; scaling: cpu, graphs False, one"
     )
     order = [
-        "12 workers, 1 engine process; bundle d = 64, L = 10; sheet: d = 64",
+        "12 workers, 1 engine process; bundle d = 32, L = 10; sheet: d = 32",
         "sheet: d = 128, L = 50, cpu",
         "engine: fp32",
     ]
