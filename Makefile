@@ -26,6 +26,7 @@ USERS ?= 50000
 
 VENV := .venv
 DEMO_VENV := .venv-demo
+RAY_VENV := .venv-ray
 PEERS_VENV := .venv-peers
 PYTRITON_VENV := .venv-pytriton
 LOCK_VENV := .venv-lock
@@ -46,8 +47,8 @@ PYTEST := $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test test-long coverage release-test lint typecheck train-demo loadtest bench overhead goodput cost-growth \
-	paired peers peers-setup truth overload lifecycle fuzz chaos soak alerts alerts-test clients gpu-check degre-movielens \
+.PHONY: help setup lock demo test test-long test-ray coverage release-test lint typecheck train-demo loadtest bench overhead goodput \
+	cost-growth paired peers peers-setup truth overload lifecycle fuzz chaos soak alerts alerts-test clients gpu-check degre-movielens \
 	degre-taobao wheel sbom audit digests manifests clean
 .DELETE_ON_ERROR:
 
@@ -99,6 +100,17 @@ test: lint typecheck ## lint, types and all tests but those that take long
 
 test-long: setup ## the tests with whole services, browsers or trainings, some seconds to a minute each
 	$(PYTEST) -m long $(ARGS)
+
+# Ray stays out of the environment of the other tests, which are to pass without it.
+$(RAY_VENV)/.complete: pyproject.toml constraints.txt
+	$(call make_venv,$(RAY_VENV))
+	$(RAY_VENV)/bin/$(INSTALL) $(TORCH)
+	$(RAY_VENV)/bin/$(INSTALL) --editable '.[$(EXTRA),train,ray,dev]'
+	@touch $@
+
+# Each of them puts what it starts into a network namespace, so that none runs where others could reach Ray's ports.
+test-ray: $(RAY_VENV)/.complete ## the tests that start Ray, many minutes; skipped, and why, where `unshare` is not allowed
+	$(RAY_VENV)/bin/python -m pytest -m ray -rs $(ARGS)
 
 coverage: test test-long ## branch coverage of both and of what they start, each against its least
 	$(BIN)/coverage combine --quiet
@@ -242,6 +254,6 @@ alerts-test: setup ## unit tests of the alerts, then each made to fire by a live
 	$(BIN)/python -m deploy.alerts.live --json reports/alerts/alerts.json $(ARGS)
 
 clean: ## remove environments, caches and reports; data/, runs/ and bundles stay
-	rm -rf $(VENV) $(DEMO_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) $(TOOLS_VENV) build dist reports *.egg-info
+	rm -rf $(VENV) $(DEMO_VENV) $(RAY_VENV) $(PEERS_VENV) $(PYTRITON_VENV) $(LOCK_VENV) $(TOOLS_VENV) build dist reports *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ def _make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
         "demo",
         "test",
         "test-long",
+        "test-ray",
         "coverage",
         "release-test",
         "lint",
@@ -87,6 +88,16 @@ def test_every_environment_but_the_peers_is_installed_within_the_constraints() -
     installs = [line for line in commands if "pip install" in line]
     assert len(installs) == 3
     assert all("--constraint constraints.txt" in line for line in installs)
+
+
+def test_rays_tests_run_in_an_environment_of_their_own_that_no_other_target_makes() -> None:
+    commands = _make("--dry-run", "--always-make", "test-ray").stdout
+    assert "'.[cpu,train,ray,dev]'" in commands
+    assert all("--constraint constraints.txt" in line for line in commands.splitlines() if "pip install" in line)
+    assert ".venv-ray/bin/python -m pytest -m ray -rs" in commands
+    assert ".venv-ray" not in _make("--dry-run", "--always-make", "setup", "test", "coverage").stdout
+    assert ".venv-ray/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    assert ".venv-ray" in _make("--dry-run", "clean").stdout
 
 
 def test_coverage_runs_both_halves_once_and_measured_and_has_a_least_for_each_part() -> None:
