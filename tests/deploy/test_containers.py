@@ -170,10 +170,20 @@ def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:
 def test_the_gpu_file_asks_for_a_gpu_and_for_a_provider_that_fails_loudly() -> None:
     service = _compose("docker-compose.gpu.yml")["services"]["service"]
     environment = {k: v for k, v in service["environment"].items() if k.startswith("LISTWRIGHT_")}
-    assert environment == {"LISTWRIGHT_PROVIDER": "cuda"}
+    layout = {"LISTWRIGHT_WORKERS": "4", "LISTWRIGHT_ENGINE_PROCESSES": "1", "LISTWRIGHT_MAX_BATCH": "64"}
+    assert environment == {"LISTWRIGHT_PROVIDER": "cuda", **layout}
     assert service["build"]["args"] == {"EXTRA": "gpu"}
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_the_gpu_file_has_a_core_for_each_process_one_to_spare_and_time_for_the_engine_process_to_end() -> None:
+    service = _compose("docker-compose.gpu.yml")["services"]["service"]
+    limits = service["deploy"]["resources"]["limits"]
+    assert int(_by_default(limits["cpus"])) == int(service["environment"]["LISTWRIGHT_WORKERS"]) + 2
+    assert _by_default(limits["memory"]) == "8g"
+    assert 256 < limits["pids"] <= 512
+    assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["drain_seconds"].default + 7
 
 
 def test_the_redis_file_adds_a_redis_that_is_hardened_and_asked_for_live_values() -> None:

@@ -38,7 +38,7 @@ whole = pytest.mark.parametrize("name", [name for name in NAMES if name != "over
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text("utf-8")
 PREFIX: Final = "LISTWRIGHT_"
 KILLED_SECONDS: Final = 3
-"""A worker that does not end is killed so long after the drain."""
+"""A worker that does not end is killed so long after the drain, and an engine process so long after the workers."""
 
 
 def settings(name: str) -> Settings:
@@ -68,7 +68,8 @@ def test_a_pod_has_time_for_the_delay_the_drain_and_the_end(name: str) -> None:
     own, spec = settings(name), pod(name)
     assert "lifecycle" not in container(name), "the service's own delay does the work of a hook"
     grace = spec["terminationGracePeriodSeconds"]
-    assert grace > own.shutdown_delay_seconds + own.drain_seconds + KILLED_SECONDS
+    ends = 2 if own.engine_processes else 1
+    assert grace > own.shutdown_delay_seconds + own.drain_seconds + ends * KILLED_SECONDS
     # Readiness fails before the listener closes, even if the first probe comes late.
     probe = container(name)["readinessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] < own.shutdown_delay_seconds
@@ -225,12 +226,26 @@ def test_the_init_container_fetches_what_the_service_serves(name: str) -> None:
         assert "scenes.toml" in maps[volume["configMap"]["name"]]["data"]
 
 
-def test_the_gpu_overlay_asks_for_one_gpu_and_one_process_that_fails_without_it() -> None:
-    own = settings("overlays/gpu")
-    assert (own.provider, own.workers) == ("cuda", 1)
-    assert container("overlays/gpu")["resources"]["limits"]["nvidia.com/gpu"] == "1"
+def test_the_gpu_overlay_puts_workers_before_one_process_on_one_gpu_that_fails_without_it() -> None:
+    own, resources = settings("overlays/gpu"), container("overlays/gpu")["resources"]
+    assert (own.provider, own.workers, own.engine_processes) == ("cuda", 4, 1)
+    assert resources["limits"]["nvidia.com/gpu"] == "1"
+    assert int(resources["requests"]["cpu"]) == own.workers + 1
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "8Gi"
+    target = one("overlays/gpu", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["pods"]["target"]["averageValue"]
+    # More than all that may be in progress would never be reached.
+    assert int(target) == 4 * own.workers < own.workers * own.max_in_flight
     (toleration,) = pod("overlays/gpu")["tolerations"]
     assert toleration["key"] == "nvidia.com/gpu"
+
+
+def test_the_gpu_overlay_and_compose_have_one_layout_and_one_limit_of_memory() -> None:
+    (gpu,) = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text("utf-8"))["services"].values()
+    layout = {k: v for k, v in environment("overlays/gpu").items() if k in gpu["environment"]}
+    assert layout == gpu["environment"]
+    assert {"LISTWRIGHT_WORKERS", "LISTWRIGHT_ENGINE_PROCESSES", "LISTWRIGHT_MAX_BATCH"} <= layout.keys()
+    (default,) = re.findall(r":-(\d+)g}", gpu["deploy"]["resources"]["limits"]["memory"])
+    assert container("overlays/gpu")["resources"]["limits"]["memory"] == f"{default}Gi"
 
 
 def test_the_canary_is_one_more_deployment_behind_the_same_service_and_nothing_else() -> None:

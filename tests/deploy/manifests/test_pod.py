@@ -25,7 +25,7 @@ from tests.service.live import WAIT_SECONDS
 from tests.service.test_process import Process, running
 from tests.service.transport.test_transport import eventually
 
-NAME: Final = "overlays/cpu"
+CPU, GPU = "overlays/cpu", "overlays/gpu"
 KEY: Final = "a-key-for-this-test-only"
 REQUEST: Final = {"candidates": [{"id": f"i{n}", "scores": {"ctr": n / 10, "cvr": 0.1}} for n in range(1, 6)]}
 GUIDE: Final = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
@@ -33,29 +33,36 @@ GUIDE: Final = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
 without_kubectl = pytest.mark.skipif(KUBECTL is None, reason=WITHOUT_KUBECTL)
 
 
-def init_container(folder: Path) -> None:
+def init_container(name: str, folder: Path) -> None:
     """Run the command of the init container, in this process, into a folder of the test."""
-    words = container(NAME, "initContainers")["command"][2:]
+    words = container(name, "initContainers")["command"][2:]
     own = {"$(BUNDLES_URL)": f"file://{EMBEDDED_BUNDLES}", "/bundles": str(folder)}
     parser = argparse.ArgumentParser()
     fetch.configure(parser)
     assert fetch.run(parser.parse_args([own.get(word, word) for word in words])) == 0
 
 
-def variables(folder: Path) -> dict[str, str]:
-    """The Deployment's variables, with paths of volumes that lie in a folder of the test."""
-    mounted = {mount["mountPath"] for mount in container(NAME)["volumeMounts"]}
+def variables(name: str, folder: Path) -> dict[str, str]:
+    """The Deployment's variables, with paths of volumes that lie in a folder of the test, and without a GPU."""
+    mounted = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
     found = {}
-    for name, value in environment(NAME).items():
+    for variable, value in environment(name).items():
         path = next((path for path in mounted if value.startswith(path)), None)
-        if name.removeprefix("LISTWRIGHT_").lower() in Settings.model_fields:
-            found[name] = value if path is None else f"{folder}{value}"
-    return {**found, "LISTWRIGHT_CACHE_FOLDER": f"{folder}/cache"}
+        if variable.removeprefix("LISTWRIGHT_").lower() in Settings.model_fields:
+            found[variable] = value if path is None else f"{folder}{value}"
+    return {**found, "LISTWRIGHT_PROVIDER": "cpu", "LISTWRIGHT_CACHE_FOLDER": f"{folder}/cache"}
 
 
 def probed(process: Process, kind: str) -> int:
-    """The status that a probe of the kubelet gets."""
-    return process.ask(container(NAME)[f"{kind}Probe"]["httpGet"]["path"])[0]
+    """The status that a probe of the kubelet gets; both overlays have the same."""
+    return process.ask(container(CPU)[f"{kind}Probe"]["httpGet"]["path"])[0]
+
+
+def gauge(process: Process, name: str) -> float:
+    """A metric without labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=WAIT_SECONDS) as response:
+        (value,) = re.findall(rf"^{name} (\S+)$", response.read().decode(), re.M)
+    return float(value)
 
 
 def listed(process: Process) -> Any:
@@ -69,23 +76,27 @@ def listed(process: Process) -> Any:
 
 @pytest.mark.long
 @without_kubectl
-def test_a_pod_fetches_serves_and_leaves_in_its_time(tmp_path: Path) -> None:
-    init_container(tmp_path / "bundles")
+@pytest.mark.parametrize("name", [CPU, GPU])
+def test_a_pod_fetches_serves_and_leaves_in_its_time(name: str, tmp_path: Path) -> None:
+    init_container(name, tmp_path / "bundles")
     keys = tmp_path / "etc" / "listwright" / "keys" / "keys.toml"
     keys.parent.mkdir(parents=True)
     keys.write_text(f'[[keys]]\nname = "test"\nkey = "{KEY}"\n')
     keys.chmod(0o440)
-    own = variables(tmp_path)
+    own = variables(name, tmp_path)
     with running(tmp_path / "bundles", **own) as process:
         eventually(lambda: probed(process, "startup") == 200)
         eventually(lambda: probed(process, "readiness") == 200)
         assert len(listed(process)["items"]) == 5
+        assert gauge(process, "rerank_workers_live") == int(own["LISTWRIGHT_WORKERS"])
+        if name == GPU:
+            assert gauge(process, "rerank_engines_live") == gauge(process, "rerank_engines_wanted") == 1
         begun = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
         eventually(lambda: probed(process, "readiness") == 503)
         assert probed(process, "liveness") == 200
         assert len(listed(process)["items"]) == 5, "who comes before proxies know of the end is answered"
-        assert process.popen.wait(pod(NAME)["terminationGracePeriodSeconds"]) == 0
+        assert process.popen.wait(pod(name)["terminationGracePeriodSeconds"]) == 0
         assert time.monotonic() - begun >= float(own["LISTWRIGHT_SHUTDOWN_DELAY_SECONDS"])
 
 
