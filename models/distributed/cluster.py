@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ Results of tasks pass through it. Of those that are not taken yet Ray writes to 
 _CONNECTING: Final = 3.0
 _ANSWERING: Final = 25.0
 """Seconds that a port has to accept, and a cluster behind it to answer."""
+_JOINING: Final = 600.0
+"""Seconds that a cluster has for a first machine that works: KubeRay may start a command before it is there."""
+_LOOK_SECONDS: Final = 1.0
 
 
 class RayError(ValueError):
@@ -73,6 +77,8 @@ class RayOptions:
 
     def size(self) -> int:
         """Count the workers to run on the cluster. Raises `RayError` without room for any."""
+        if self.address != LOCAL:
+            _wait_for_a_machine()
         room = self.room()
         if not room:
             cpus = "a CPU" if self.threads == 1 else f"{self.threads} CPUs"
@@ -84,6 +90,13 @@ class RayOptions:
         """Count the workers that the machines of the cluster can run at once."""
         needs = {"CPU": self.threads, **({"GPU": 1} if self.gpu() else {})}
         return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in _nodes())
+
+
+def _wait_for_a_machine() -> None:
+    """Wait until any machine of the cluster has a core or a GPU to work with, or for too long."""
+    deadline = time.monotonic() + _JOINING
+    while not any(node.get("CPU") or node.get("GPU") for node in _nodes()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _nodes() -> list[dict[str, float]]:

@@ -118,6 +118,17 @@ def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         RayOptions("h:1", threads=3).size()
 
 
+def test_a_cluster_whose_machines_are_still_to_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([[{}], [{}], [{"CPU": 4.0}], [{"CPU": 4.0}]])
+    monkeypatch.setattr(cluster, "_nodes", lambda: next(seen))
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
+    assert RayOptions("auto", device="cpu").size() == 4
+    monkeypatch.setattr(cluster, "_nodes", lambda: [{}])
+    monkeypatch.setattr(cluster, "_JOINING", 0.0)
+    with pytest.raises(RayError, match="no machine of the cluster has a CPU"):
+        RayOptions("auto", device="cpu").size()
+
+
 def test_workers_without_a_cluster_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["mine", "--data", "x", "--evaluator", "y", "--out", str(tmp_path), "--workers", "2"]) == 2
     assert "--workers: needs --ray" in capsys.readouterr().err
