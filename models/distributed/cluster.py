@@ -78,7 +78,7 @@ class RayOptions:
     def size(self) -> int:
         """Count the workers to run on the cluster. Raises `RayError` without room for any."""
         if self.address != LOCAL:
-            _wait_for_a_machine()
+            _wait_for_a_machine(self.address)
         room = self.room()
         if not room:
             cpus = "a CPU" if self.threads == 1 else f"{self.threads} CPUs"
@@ -92,10 +92,14 @@ class RayOptions:
         return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in _nodes())
 
 
-def _wait_for_a_machine() -> None:
-    """Wait until any machine of the cluster has a core or a GPU to work with, or for too long."""
-    deadline = time.monotonic() + _JOINING
+def _wait_for_a_machine(address: str) -> None:
+    """Wait until any machine of the cluster has a core or a GPU to work with, or for too long; say so."""
+    deadline, told = time.monotonic() + _JOINING, False
     while not any(node.get("CPU") or node.get("GPU") for node in _nodes()) and time.monotonic() < deadline:
+        if not told:
+            text = f"--ray: {address}: no machine has joined the cluster yet; waiting up to {_JOINING:g} s for the first"
+            print(text, file=sys.stderr, flush=True)
+            told = True
         time.sleep(_LOOK_SECONDS)
 
 

@@ -118,11 +118,14 @@ def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         RayOptions("h:1", threads=3).size()
 
 
-def test_a_cluster_whose_machines_are_still_to_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_whose_machines_are_still_to_come_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen = iter([[{}], [{}], [{"CPU": 4.0}], [{"CPU": 4.0}]])
     monkeypatch.setattr(cluster, "_nodes", lambda: next(seen))
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
     assert RayOptions("auto", device="cpu").size() == 4
+    assert capsys.readouterr().err.count("--ray: auto: no machine has joined the cluster yet") == 1
     monkeypatch.setattr(cluster, "_nodes", lambda: [{}])
     monkeypatch.setattr(cluster, "_JOINING", 0.0)
     with pytest.raises(RayError, match="no machine of the cluster has a CPU"):
