@@ -136,9 +136,11 @@ def _leaves(file: pq.ParquetFile, columns: Sequence[str], embeddings: bool) -> l
     """
     paths = [path for field in file.schema_arrow for path in _paths(field.type, (field.name,))]
     items = _ITEM if embeddings else _ITEM[:-1]
+    # Without ids they are read whole, so that the window names the problem.
+    known = any(path[:2] == ("candidates", "id") for path in paths)
     wanted = []
     for leaf, (top, *inner) in enumerate(paths):
-        if top in columns and (top != "candidates" or not inner or inner[0] in items):
+        if top in columns and (top != "candidates" or not known or inner[0] in items):
             wanted.append(leaf)
     return wanted
 

@@ -55,6 +55,16 @@ MISTAKES: dict[str, tuple[Columns, Columns, str]] = {
         {"candidates": pa.array([[{"id": "a"}, {"id": "b"}], [], [{"id": "b"}]])},
         "row 1, column candidates: is empty",
     ),
+    "candidates in a struct, as BigQuery may export them": (
+        {},
+        {"candidates": pa.array([{"list": [{"element": {"id": "a"}}]}] * 3)},
+        "column candidates: must be a list, not struct<list",
+    ),
+    "items with an id of another name": (
+        {},
+        {"candidates": pa.array([[{"sku": "a"}]] * 3)},
+        "column candidates.id: is missing",
+    ),
     "candidates as ids": (
         {},
         {"candidates": pa.array([["a", "b"]] * 3)},
