@@ -55,6 +55,12 @@ def _shown(survey: Survey) -> Iterator[Finding]:
             "items. Log the candidates that were not shown as well, with their scores."
         )
         yield Finding("all-candidates-shown", text, advice)
+    if not total.lists_with_first_shown and total.shown * total.lists >= _FEWEST * total.candidates:
+        text = "no list shows its first candidate, place 0 in `exposed`."
+        advice = (
+            "Check that places are counted from 0: counted from 1, each stands for the candidate after the one shown."
+        )
+        yield Finding("first-candidate-never-shown", text, advice)
 
 
 def _deterministic(survey: Survey) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ class Counts:
     lists_with_nothing_shown: int = 0
     lists_with_one_shown: int = 0
     lists_with_all_shown: int = 0
+    lists_with_first_shown: int = 0
     lists_without_click: int = 0
     purchases_without_click: int = 0
     purchases_without_gmv: int = 0
@@ -101,6 +102,7 @@ def _per_list(window: ListWindow) -> Mapping[str, np.ndarray]:
         "lists_with_nothing_shown": shown == 0,
         "lists_with_one_shown": shown == 1,
         "lists_with_all_shown": (shown == candidates) & (shown > 0),
+        "lists_with_first_shown": _sums(window.exposed == 0, window.shown_starts),
         "lists_without_click": clicked == 0,
         "purchases_without_click": _sums((purchases > 0) & (clicks == 0), window.shown_starts),
         "purchases_without_gmv": _sums((purchases > 0) & (gmv == 0) & gmv_known, window.shown_starts),

@@ -96,6 +96,7 @@ ODDITIES: dict[str, Callable[[], Records]] = {
     "all-candidates-shown": lambda: each(
         lambda _, r: replace(r, candidates=tuple(r.candidates[i] for i in r.exposed), exposed=(0, 1, 2, 3))
     ),
+    "first-candidate-never-shown": lambda: each(lambda _, r: replace(r, exposed=(5, 2, 7, 3))),
     "deterministic-exposure": lambda: each(lambda _, r: sorted_by_ctr(r)),
     "shown-lengths-skewed": lambda: first(2, lambda r: longer(r, 4)),
     "candidate-lengths-skewed": lambda: first(1, lambda r: shown(4, longer(r, 20))),

@@ -100,6 +100,7 @@ def counted(log: Sequence[ListRecord]) -> Counts:
             lists_with_nothing_shown=not record.exposed,
             lists_with_one_shown=len(record.exposed) == 1,
             lists_with_all_shown=len(record.exposed) == len(record.candidates),
+            lists_with_first_shown=0 in record.exposed,
             lists_without_click=not any(record.clicks),
             purchases_without_click=sum(bool(p and not c) for c, p, _ in places),
             purchases_without_gmv=sum(bool(p and not g and record.gmv is not None) for _, p, g in places),
