@@ -11,13 +11,14 @@ from models.checking.fields import GROUPS, FieldReport
 from models.checking.findings import Finding, plural, share_text
 from models.checking.repeats import is_id_name
 from models.checking.tallies import ValueTally, alike
+from models.contract.scalars import MISSING_WORDS
 
 _CODE: Final = re.compile(r"(code|type)$|(^|[_\-. ])(kind|class|category|cat|brand|zip|status)$", re.IGNORECASE)
 _FEW: Final = 32
 _LISTED: Final = 20
 _MOSTLY: Final = 0.5
 _UNKNOWN: Final = 0.2
-_NOTHING: Final = {"", "nan", "null", "none", "n/a", "na", "nat", "nil", "undefined", "<na>"}
+_NOTHING: Final = MISSING_WORDS | {""}
 
 _Field = tuple[FieldReport, ValueTally]
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
 from models.contract.arrays import Floats
 
 Scalar = str | int | float | bool | None
+
+MISSING_WORDS: Final = frozenset(
+    {"nan", "null", "(null)", "none", "n/a", "#n/a", "na", "<na>", "nat", "nil", "undefined", "\\n"}
+)
+"""Words, in lower case, that tools write where a value is missing."""
 
 
 class FeatureError(ValueError):

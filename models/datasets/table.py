@@ -140,7 +140,7 @@ class Table:
         if wrong.any():
             row = int(wrong[codes].argmax())
             word = words[codes[row]]
-            hint = cells.decimal_comma_hint(word, self._decimal)
+            hint = cells.number_hint(word, self._decimal)
             raise self.error(row, name, f"{problem}, not {word[:40]!r}{hint}")
 
 
@@ -254,7 +254,7 @@ def _require(file: CsvFile, first: int, name: str, text: pa.Array, sound: Bools,
     if not sound.all():
         row = int(sound.argmin())
         value = text[row].as_py()
-        hint = cells.decimal_comma_hint(value, file.choices.decimal)
+        hint = cells.number_hint(value, file.choices.decimal)
         raise file.error(first + row, name, problem.format(repr(value[:40])) + hint)
 
 

@@ -6,6 +6,8 @@ can have, so that the caller can name the first of them.
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Final
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.contract.arrays import Bools, Floats, Ints
+from models.contract.scalars import MISSING_WORDS
 from models.datasets.csv.form import Decimal
 
 EMPTY: Final = -1
@@ -24,14 +27,19 @@ NUMBER: Final = {
     ",": r"^[-+]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][-+]?[0-9]{1,3})?$",
 }
 DECIMAL_COMMA: Final = r"^[-+]?[0-9]+,[0-9]+$"
-NO_VALUE: Final = r"(?i)^([-+]?nan|[-+]?inf(inity)?|n/?a|null|none|\\n|#n/a|-)$"
+GROUPED: Final = r"^[-+]?[1-9][0-9]{0,2}([,.'’\x{A0}\x{202F}][0-9]{3})+([.,][0-9]+)?$"
+"""A number whose thousands may be separated, as in 1,234.50."""
+NO_VALUE: Final = rf"(?i)^([-+]?nan|[-+]?inf(inity)?|-|{'|'.join(map(re.escape, sorted(MISSING_WORDS)))})$"
 """Words that tools write where a number is missing."""
 
 WHOLE_AS_FLOAT: Final = r"^[0-9]{1,18}(\.0+)?$"
 """A whole number, as pandas writes it in a column with gaps."""
 
-_TRUE: Final = r"(?i)^(1|1\.0+|true)$"
-_FALSE: Final = r"(?i)^(0|0\.0+|false)$"
+SHORTENED: Final = r"^[-+]?[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"
+"""A number as spreadsheets and floats write long ones, without their last digits."""
+
+_TRUE: Final = r"(?i)^(1|1\.0+|t|true)$"
+_FALSE: Final = r"(?i)^(0|0\.0+|f|false)$"
 
 
 def matches(text: pa.Array, pattern: str) -> Bools:
@@ -57,7 +65,7 @@ def numbers(text: pa.Array, decimal: Decimal = ".") -> Floats:
 
 
 def flags(text: pa.Array) -> Ints:
-    """Parse 0/1, true/false and 0.0/1.0; `EMPTY` and `INVALID` for other cells."""
+    """Parse 0/1, true/false, t/f and 0.0/1.0; `EMPTY` and `INVALID` for other cells."""
     values = np.full(len(text), INVALID, np.int64)
     values[empty(text)] = EMPTY
     values[matches(text, _FALSE)] = 0
@@ -83,8 +91,17 @@ def without_zero_fraction(text: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(text, r"^([0-9]{1,18})\.0+$", r"\1")
 
 
-def decimal_comma_hint(value: str, decimal: Decimal) -> str:
-    """Return the end of a message about a number with a decimal comma."""
-    if decimal == "." and matches(pa.array([value]), DECIMAL_COMMA)[0]:
-        return "; if its comma is the decimal point, say --decimal ,"
+def number_hint(value: str, decimal: Decimal) -> str:
+    """Return the end of a message about a number with separators of thousands or a decimal comma."""
+    comma = decimal == "." and matches(pa.array([value]), DECIMAL_COMMA)[0]
+    if matches(pa.array([value]), GROUPED)[0]:
+        other = ", or if its comma is the decimal point, say --decimal ," if comma else ""
+        return f"; write it without separators of thousands{other}"
+    return "; if its comma is the decimal point, say --decimal ," if comma else ""
+
+
+def missing_hint(value: str) -> str:
+    """Return the end of a message about a word that tools write where a value is missing."""
+    if matches(pa.array([value]), NO_VALUE)[0]:
+        return f"; if it stands for a missing value, say --missing {shlex.quote(value)}"
     return ""

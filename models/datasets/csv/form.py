@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ Decimal = Literal[".", ","]
 
 DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """Delimiters that are detected, by the names that messages and options use."""
+
+_NAMED_DELIMITER: Final = re.compile(r'(?i)"?sep=(.)"?')
+"""A line before the header that tells Excel the delimiter."""
 
 _HEAD: Final = 1 << 20
 _COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -77,6 +81,8 @@ class CsvForm:
 
 def detect_form(path: Path, choices: CsvChoices) -> CsvForm:
     """Detect the form of a file from its beginning. Raises `TableError` and `OSError`."""
+    if path.is_dir():
+        raise TableError(f"{path}: is a folder: name its files, as in {path / '*.csv'}")
     with path.open("rb") as file:
         start = file.read(8)
     for magic, what in _OTHERS.items():
@@ -92,7 +98,10 @@ def detect_form(path: Path, choices: CsvChoices) -> CsvForm:
         raise TableError(f"{path}: is empty: there is no header with the names of the columns")
     if lines[blank].lstrip().startswith(("{", "[")):
         raise TableError(f"{path}: line {blank + 1}: looks like JSON, not like the header of a CSV file")
-    delimiter = choices.delimiter or _delimiter(lines[blank])
+    named = _NAMED_DELIMITER.fullmatch(lines[blank].rstrip("\r\n"))
+    if named and blank + 1 < len(lines):
+        blank += 1
+    delimiter = choices.delimiter or (named[1] if named else _delimiter(lines[blank]))
     reader = csv.reader(lines[blank:], delimiter=delimiter)
     header = tuple(name.strip() for name in next(reader))
     if any("\ufffd" in name for name in header):

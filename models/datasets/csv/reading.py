@@ -67,7 +67,7 @@ class CsvFile:
                 rows += batch.num_rows
                 trimmed = [pc.utf8_trim_whitespace(column) for column in batch.columns]
                 yield pa.RecordBatch.from_arrays(trimmed, [str(i) for i in range(len(columns))])
-        if source.quotes % 2:
+        if source.quotes % 2 or source.escaped:
             self._require_closed_quotes()
         if not rows:
             raise TableError(f"{self.path}: holds no rows, only a header")
@@ -127,6 +127,7 @@ class CsvFile:
                 raise TableError(f"{self.path}: line {line}: {problem}")
 
     def _require_closed_quotes(self) -> None:
+        """Raise `TableError` about the first row with a quote within a quoted cell that is not doubled."""
         for _ in self._rows(strict=True):
             pass
 
@@ -144,19 +145,24 @@ class CsvFile:
                         yield line + self.form.header_lines, cells
             except plain_csv.Error as error:
                 line = self.form.header_lines + last + 1
-                problem = f"cannot be read from here; is a quote never closed? ({error})"
+                problem = (
+                    f"cannot be read from here; is a quote never closed? A quote within quotes is doubled ({error})"
+                )
                 raise TableError(f"{self.path}: line {line}: {problem}") from error
 
 
 class _Source(io.RawIOBase):
-    """Pass bytes on and count their quotes.
+    """Pass bytes on and look at their quotes.
 
-    The number is odd where a quote is never closed.
+    Their number is odd where a quote is never closed. `escaped` tells whether any stands behind a backslash, by which
+    some tools write a quote within quotes; in CSV it is doubled, and the parser would take the first for the end.
     """
 
     def __init__(self, stream: pa.NativeFile) -> None:
         super().__init__()
         self.quotes = 0
+        self.escaped = False
+        self._last = b""
         self._stream = stream
 
     def readable(self) -> bool:
@@ -165,4 +171,6 @@ class _Source(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         data: bytes = self._stream.read(size if size >= 0 else None)
         self.quotes += data.count(b'"')
+        self.escaped = self.escaped or b'\\"' in data or (self._last == b"\\" and data.startswith(b'"'))
+        self._last = data[-1:]
         return data

@@ -29,6 +29,7 @@ from models.datasets.csv_log.units import Sides, choose_sides
 from models.datasets.csv_log.values import Reading
 
 _IDS: Final = ("request", "item", "user", "session")
+_AMOUNTS: Final = ("price", "gmv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,17 +104,22 @@ class CsvLog:
         features = list(dict.fromkeys(column for _, _, column in columns.fields.features()))
         ids = [columns.roles[role] for role in _IDS if role in columns.roles]
         time = columns.roles.get("time")
-        profiled = dict.fromkeys([*features, *ids, *([time] if time else [])])
+        amounts = [columns.roles[role] for role in _AMOUNTS if role in columns.roles]
+        profiled = dict.fromkeys([*features, *ids, *amounts, *([time] if time else [])])
         profiles = {c: Profile(c, decimal, as_text=c in options.text) for c in profiled}
         request = columns.roles["request"]
         with parts, tqdm(desc="read", unit="row", unit_scale=True, disable=True if quiet else None) as bar:
             split_rows(
                 parts, self._files, columns.columns, profiles, request=request, missing=options.missing, told=bar.update
             )
+        for column in ids:
+            profiles[column].require_ids()
         kinds = {column: profiles[column].kind() for column in features}
         whole = {column: note for column in ids if (note := profiles[column].whole_ids())}
         self.told.facts += [f"{group} feature {n}: {kinds[c]}" for group, n, c in columns.fields.features()]
         self.told.facts += whole.values()
+        numbers = dict.fromkeys([*features, *amounts])
+        self.told.warnings += [note for column in numbers if (note := profiles[column].thousands())]
         self.told.warnings += [note for column in features if (note := profiles[column].note())]
         self.told.warnings += [f"column {c} is empty in every row and left out" for c in kinds if kinds[c] == "empty"]
         return Reading(columns, kinds, frozenset(whole), decimal, time is not None and profiles[time].mostly_numbers)

@@ -44,7 +44,7 @@ def read_positions(rows: Rows, reading: Reading) -> Floats:
         place = int((values == cells.INVALID).argmax())
         value = rows.text[column][place].as_py()
         say = "must be a whole number of at least 0, or empty where the item was not shown"
-        raise rows.error(place, column, f"{say}, not {value[:40]!r}")
+        raise rows.error(place, column, f"{say}, not {value[:40]!r}{cells.missing_hint(value)}")
     return np.where(values == cells.EMPTY, np.nan, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -77,6 +78,7 @@ class Profile:
         self._filled = self._whole = self._flags = self._whole_ids = 0
         self._numbers, self._others = _First(), _First()
         self._codes, self._commas, self._words, self._zero_fractions = _First(), _First(), _First(), _First()
+        self._shortened, self._grouped, self._grouped_plain, self._fractions = _First(), _First(), _First(), _First()
 
     def add(self, encoded: pa.DictionaryArray, file: CsvFile, first: int) -> None:
         """Look at one block, whose first row is row `first` of its file."""
@@ -89,6 +91,7 @@ class Profile:
         whole = cells.matches(words, _WHOLE)
         whole_ids = cells.matches(words, cells.WHOLE_AS_FLOAT)
         other = filled & ~number
+        grouped = cells.matches(words, cells.GROUPED)
         self._filled += int(counts[filled].sum())
         self._whole += int(counts[whole].sum())
         self._whole_ids += int(counts[whole_ids].sum())
@@ -97,7 +100,11 @@ class Profile:
         self._codes.add(number & ~plain, block)
         self._zero_fractions.add(whole_ids & ~whole, block)
         self._others.add(other, block)
-        self._commas.add(other & cells.matches(words, cells.DECIMAL_COMMA), block)
+        self._commas.add(other & ~grouped & cells.matches(words, cells.DECIMAL_COMMA), block)
+        self._grouped.add(other & grouped, block)
+        self._grouped_plain.add(number & grouped, block)
+        self._fractions.add(number & ~whole, block)
+        self._shortened.add(cells.matches(words, cells.SHORTENED), block)
         self._words.add(other & cells.matches(words, cells.NO_VALUE), block)
 
     def kind(self) -> Kind:
@@ -116,6 +123,34 @@ class Profile:
             return "whole number" if self._whole == self._filled else "number"
         self._refuse_near_numbers()
         return "text"
+
+    def require_ids(self) -> None:
+        """Refuse ids that stand for no value or lost their last digits. Raises `TableError` about the first."""
+        if self._as_text:
+            return
+        keep = f"or --text {self.column} to keep it as an id"
+        if self._words.count:
+            say = f"say --missing {shlex.quote(self._words.value)}, {keep}"
+            raise self._words.error(self.column, f"seems to stand for a missing id: {say}")
+        if self._shortened.count:
+            say = f"write ids as text and not as numbers, {keep}"
+            raise self._shortened.error(self.column, f"has lost its last digits: {say}")
+
+    def thousands(self) -> str | None:
+        """Say that the decimal mark may separate thousands, or None.
+
+        It is where three digits follow it in every cell that has one, and other cells have none.
+        """
+        found = self._grouped_plain
+        all_numbers = self._numbers.count == self._filled
+        if self._as_text or not all_numbers or not self._whole or not found.count:
+            return None
+        if found.count != self._fractions.count:
+            return None
+        return (
+            f"column {self.column}: {found.value!r} ({found.line()}) is read with a fraction; every cell with a "
+            f"{self._decimal!r} has three digits behind it: if it separates thousands, write the numbers without it"
+        )
 
     def note(self) -> str | None:
         """Say why a column with numbers in most cells is text, or None."""
@@ -145,8 +180,12 @@ class Profile:
     def _refuse_near_numbers(self) -> None:
         numbers = self._numbers.count + self._codes.count
         keep = f"or --text {self.column} to keep the column as text"
-        if self._commas.count and numbers + self._commas.count == self._filled and self._decimal == ".":
-            raise self._commas.error(self.column, f"has a decimal comma: say --decimal , {keep}")
+        formatted = self._commas.count + self._grouped.count
+        if formatted and numbers + formatted == self._filled:
+            if self._commas.count and self._decimal == ".":
+                raise self._commas.error(self.column, f"has a decimal comma: say --decimal , {keep}")
+            hint = cells.number_hint(self._grouped.value, self._decimal)
+            raise self._grouped.error(self.column, f"is no plain number{hint}; {keep}")
         if self._words.count and numbers and numbers + self._words.count == self._filled:
             word = self._words.value
-            raise self._words.error(self.column, f"stands among numbers: say --missing {word!r}, {keep}")
+            raise self._words.error(self.column, f"stands among numbers: say --missing {shlex.quote(word)}, {keep}")

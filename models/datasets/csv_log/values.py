@@ -69,7 +69,7 @@ def finite(rows: Rows, column: str, decimal: Decimal, *, least: float = -np.inf)
         place = int(wrong.argmax())
         value = text[place].as_py()
         bound = "" if np.isneginf(least) else f" of at least {least:g}"
-        hint = cells.decimal_comma_hint(value, decimal) or _missing_hint(value)
+        hint = cells.number_hint(value, decimal) or cells.missing_hint(value)
         raise rows.error(place, column, f"must be a finite number{bound}, not {value[:40]!r}{hint}")
     return numbers
 
@@ -88,13 +88,7 @@ def flags(rows: Rows, column: str, shown: Bools) -> Bools:
         if wrong.any():
             place = int(wrong.argmax())
             value = rows.text[column][place].as_py()
-            problem += f", not {value[:40]!r}" if values[place] == cells.INVALID else ""
+            problem += f", not {value[:40]!r}{cells.missing_hint(value)}" if values[place] == cells.INVALID else ""
             raise rows.error(place, column, problem)
     found: Bools = values == 1
     return found
-
-
-def _missing_hint(value: str) -> str:
-    if cells.matches(pa.array([value]), cells.NO_VALUE)[0]:
-        return f"; if it stands for a missing value, say --missing {value}"
-    return ""

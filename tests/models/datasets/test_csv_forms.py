@@ -52,7 +52,11 @@ FORMS: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
     "all quoted": ("a.csv", text(ROWS, quoting=csv.QUOTE_ALL).encode(), ()),
     "semicolons": ("a.csv", text(ROWS, delimiter=";").encode(), ()),
     "tabs": ("a.tsv", text(ROWS, delimiter="\t").encode(), ()),
+    "a line that names the delimiter": ("a.csv", ("sep=;\r\n" + text(ROWS, delimiter=";")).encode(), ()),
     "pipes": ("a.csv", text(ROWS, delimiter="|").encode(), ()),
+    "backslashes before quotes": (
+        "a.csv", text([{**row, "city": "A\\"} for row in ROWS], quoting=csv.QUOTE_ALL).encode(), ()
+    ),
     "another delimiter": ("a.csv", text(ROWS, delimiter="~").encode(), ("--delimiter", "~")),
     "named delimiter": ("a.csv", text(ROWS, delimiter="\t").encode(), ("--delimiter", "tab")),
     "gzip": ("a.csv.gz", gzip.compress(PLAIN.encode()), ()),
@@ -117,6 +121,12 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "odd UTF-16": ("a,b\n1,2\n".encode("utf-16") + b"\0", "is not text in utf-16"),
     "open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "line 3: cannot be read from here; is a quote never closed?"),
     "open quote further left": (b'a,b\n1,2\n"3,4\n5,6\n', "line 3"),
+    "quotes behind backslashes": (b'a,b\n1,2\n"3\\" x",4\n"5\\" x",6\n', "line 3: cannot be read from here"),
+    "a last quote behind a backslash": (
+        b'a,b\n1,2\n"3\\"",4\n"5\\"",6\n',
+        "A quote within quotes is doubled",
+    ),
+    "only a line that names the delimiter": (b"sep=;\r\n", "there is no column 'a'"),
     "Parquet": (b"PAR1\x15\x04", "is a Parquet file, not CSV"),
     "Excel": (b"PK\x03\x04....", "is a zip archive or an Excel workbook"),
     "JSON": (b'{"a": 1, "b": 2}\n', "line 1: looks like JSON"),
@@ -151,6 +161,11 @@ def test_nothing_is_written_of_a_file_that_cannot_be_read(
     assert f"{path}: " in message
     assert problem in message
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"is a folder: name its files, as in .*\*\.csv"):
+        CsvFile(tmp_path)
 
 
 def test_an_encoding_can_be_named(tmp_path: Path) -> None:

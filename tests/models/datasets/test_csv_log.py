@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from models.cli import main
 from models.data.list_file import read_lists, read_metadata
 from models.data.records import Candidate, ListRecord
+from models.datasets.csv.form import CsvChoices, Decimal
 from models.datasets.csv_log.columns import Fields
 from models.datasets.csv_log.convert import CsvLog, LogOptions
 from models.datasets.csv_log.sides import Shares, sides_by_time
@@ -283,7 +284,10 @@ def test_a_feature_is_a_number_only_if_every_cell_is_one(
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
-        (["1", "NaN", "2"], "line 3, column f: 'NaN' stands among numbers: say --missing 'NaN', or --text f"),
+        (["1", "NaN", "2"], "line 3, column f: 'NaN' stands among numbers: say --missing NaN, or --text f"),
+        (["1", r"\N", "2"], r"line 3, column f: '\\N' stands among numbers: say --missing '\N', or --text f"),
+        (["1,234", "5", "2"], "line 2, column f: '1,234' is no plain number; write it without separators of thousands"),
+        (["5", "1,234.5", "2"], "line 3, column f: '1,234.5' is no plain number; write it without separators"),
         (["1", "2", "inf"], "line 4, column f: 'inf' stands among numbers"),
         (["1", "1,5", "2"], "line 3, column f: '1,5' has a decimal comma: say --decimal , or --text f"),
         (["1", "1e999", "2"], "line 3, column f: must be a finite number, not '1e999'"),
@@ -307,6 +311,27 @@ def test_a_column_that_is_text_for_a_few_cells_is_said(tmp_path: Path) -> None:
     assert (
         "column g is text, since 3 of 15 cells are no plain number, such as '04' (log.csv line 14)" in log.told.warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "decimal", "said"),
+    [
+        (["12", "1.234", "980"], ".", True),
+        (["12", "1.234", "980.5"], ".", False),
+        (["12.000", "1.234", "980.000"], ".", False),
+        (["12", "0.234", "980"], ".", False),
+        (["12", "1,234", "980"], ",", True),
+    ],
+)
+def test_marks_that_may_separate_thousands_are_said(
+    tmp_path: Path, cells: list[str], decimal: Decimal, said: bool
+) -> None:
+    log = write(tmp_path / "log.csv", simple_rows(1, price=lambda _, i: cells[i], f=lambda _, i: cells[i]))
+    opened = CsvLog([log], LogOptions(fields=Fields(item={"f": "f"}), form=CsvChoices(decimal=decimal)))
+    opened.convert(tmp_path / "lists", quiet=True)
+    for column in ("price", "f"):
+        warning = f"column {column}: {cells[1]!r} (log.csv line 3) is read with a fraction"
+        assert any(text.startswith(warning) for text in opened.told.warnings) is said
 
 
 def test_ids_written_as_floats_are_whole_and_said(tmp_path: Path) -> None:

@@ -28,14 +28,25 @@ def rows() -> list[dict[str, Any]]:
 MISTAKES: list[tuple[int, str, str, str]] = [
     (7, "request", "", "line 9, column request: is empty"),
     (7, "item", " ", "line 9, column item: is empty"),
+    (
+        7,
+        "item",
+        "None",
+        "line 9, column item: 'None' seems to stand for a missing id: say --missing None, or --text item",
+    ),
+    (7, "request", r"\N", r"line 9, column request: '\\N' seems to stand for a missing id: say --missing '\N', or"),
+    (7, "user", "nan", "line 9, column user: 'nan' seems to stand for a missing id: say --missing nan, or --text user"),
+    (7, "user", "1.23E+15", "line 9, column user: '1.23E+15' has lost its last digits: write ids as text and not as"),
     (7, "item", "i0", "line 9, column item: 'i0' stands twice in request 'r2', also in line 8"),
     (7, "position", "first", "line 9, column position: must be a whole number of at least 0, or empty where"),
     (7, "position", "1.5", "line 9, column position: must be a whole number"),
     (7, "position", "-1", "line 9, column position: must be a whole number"),
+    (8, "position", "nan", "not 'nan'; if it stands for a missing value, say --missing nan"),
     (7, "position", "1", "line 9, column position: '1' is the position of two items in request 'r2', also in line 8"),
     (7, "click", "2", "line 9, column click: must be 0 or 1"),
     (7, "click", "yes", "line 9, column click: must be 0 or 1"),
     (7, "click", "NaN", "line 9, column click: must be 0 or 1"),
+    (7, "click", r"\N", r"not '\\N'; if it stands for a missing value, say --missing '\N'"),
     (7, "click", "", "line 9, column click: is empty, but the item was shown"),
     (8, "click", "1", "line 10, column click: is 1, but the item was not shown: its position is empty"),
     (7, "purchase", "0.5", "line 9, column purchase: must be 0 or 1"),
@@ -47,6 +58,8 @@ MISTAKES: list[tuple[int, str, str, str]] = [
     (7, "price", "inf", "line 9, column price: must be a finite number"),
     (7, "price", "1e999", "line 9, column price: must be a finite number"),
     (7, "price", "12,50", "line 9, column price: must be a finite number of at least 0, not '12,50'; if its comma is"),
+    (7, "price", "1,234.50", "not '1,234.50'; write it without separators of thousands\n"),
+    (7, "price", "1,234", "write it without separators of thousands, or if its comma is the decimal point, say --dec"),
     (7, "price", "€ 12", "line 9, column price: must be a finite number"),
     (7, "price", "1.234.567", "line 9, column price: must be a finite number"),
     (7, "gmv", "-1", "line 9, column gmv: must be a finite number of at least 0, not '-1'"),
@@ -78,12 +91,20 @@ def test_a_broken_cell_is_named_and_nothing_written(
     broken[row][column] = value
     path = write(tmp_path / "log.csv", broken)
     message = refused(tmp_path, capsys, path, *FIELDS)
-    assert f"{path}: {problem}" in message
+    assert f"{path}: line {row + 2}, column {column}: " in message
+    assert problem in message
 
 
 def test_the_log_without_mistakes_is_converted(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv", rows())
     assert main(["data", "csv", str(path), "-o", str(tmp_path / "lists.parquet"), "--quiet", *FIELDS]) == 0
+
+
+@pytest.mark.parametrize("value", ["nan", "1.23E+15"])
+def test_an_odd_id_is_kept_where_the_column_is_text(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path / "log.csv", [row | {"user": value} for row in rows()])
+    lists = tmp_path / "lists.parquet"
+    assert main(["data", "csv", str(path), "-o", str(lists), "--quiet", *FIELDS, "--text", "user"]) == 0
 
 
 def test_gmv_of_a_bought_item_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
