@@ -92,7 +92,7 @@ def without_zero_fraction(text: pa.Array) -> pa.Array:
 
 
 def number_hint(value: str, decimal: Decimal) -> str:
-    """Return the end of a message about a number with separators of thousands or a decimal comma."""
+    """Return the end of a message about separators of thousands or a decimal comma."""
     comma = decimal == "." and matches(pa.array([value]), DECIMAL_COMMA)[0]
     if matches(pa.array([value]), GROUPED)[0]:
         other = ", or if its comma is the decimal point, say --decimal ," if comma else ""
@@ -101,7 +101,7 @@ def number_hint(value: str, decimal: Decimal) -> str:
 
 
 def missing_hint(value: str) -> str:
-    """Return the end of a message about a word that tools write where a value is missing."""
+    """Return the end of a message about a word for a missing value."""
     if matches(pa.array([value]), NO_VALUE)[0]:
         return f"; if it stands for a missing value, say --missing {shlex.quote(value)}"
     return ""

@@ -127,7 +127,7 @@ class CsvFile:
                 raise TableError(f"{self.path}: line {line}: {problem}")
 
     def _require_closed_quotes(self) -> None:
-        """Raise `TableError` about the first row with a quote within a quoted cell that is not doubled."""
+        """Raise `TableError` about the first quote that is neither closed nor doubled."""
         for _ in self._rows(strict=True):
             pass
 

@@ -125,7 +125,7 @@ class Profile:
         return "text"
 
     def require_ids(self) -> None:
-        """Refuse ids that stand for no value or lost their last digits. Raises `TableError` about the first."""
+        """Refuse ids that are missing words or shortened. Raises `TableError` about the first."""
         if self._as_text:
             return
         keep = f"or --text {self.column} to keep it as an id"
