@@ -97,7 +97,7 @@ def _wait_for_a_machine(address: str) -> None:
     deadline, told = time.monotonic() + _JOINING, False
     while not any(node.get("CPU") or node.get("GPU") for node in _nodes()) and time.monotonic() < deadline:
         if not told:
-            text = f"--ray: {address}: no machine has joined the cluster yet; waiting up to {_JOINING:g} s for the first"
+            text = f"--ray: {address}: no machine has joined the cluster yet; waiting for up to {_JOINING:g} s"
             print(text, file=sys.stderr, flush=True)
             told = True
         time.sleep(_LOOK_SECONDS)
