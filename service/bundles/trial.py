@@ -174,14 +174,16 @@ def _environment() -> dict[str, str]:
 
 
 def _lower_priority(pid: int) -> None:
-    """Let a process that leads a session of its own give way to others."""
+    """Let a process that leads a session of its own give way to others, unless it does so more already."""
     if sys.platform == "win32":
         return
-    os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
+    # A service that is nicer than this may not raise the priority of what it started.
+    niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, pid))
+    os.setpriority(os.PRIO_PROCESS, pid, niceness)
     # Where Linux groups processes by session (sched_autogroup_enabled), priorities count within a group only, and all
     # groups get the same time unless told otherwise.
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(_NICENESS))
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _kill(process: Process) -> None:

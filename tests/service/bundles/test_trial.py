@@ -206,6 +206,22 @@ def test_a_trial_has_no_settings_of_the_service_and_so_no_keys(monkeypatch: pyte
     assert "it wrote: <> <there>" in stand_in('echo "<$LISTWRIGHT_API_KEYS> <$ANOTHER>" >&2')
 
 
+def test_the_trial_of_a_service_that_gives_way_more_than_it_keeps_that_priority(tmp_path: Path) -> None:
+    command = ["nice", "-n", "11", sys.executable, "-c", HANG, str(write_hanging(tmp_path))]
+    with subprocess.Popen(command, env=environment()) as parent:
+        try:
+            until(lambda: children(parent.pid))
+            (child,) = children(parent.pid)
+            own = os.getpriority(os.PRIO_PROCESS, parent.pid)
+            group = Path(f"/proc/{child}/autogroup")  # Not every Linux has it.
+            until(lambda: not group.exists() or group.read_text().split()[-1] == str(own))
+            assert own > 7
+            assert os.getpriority(os.PRIO_PROCESS, child) == own
+        finally:
+            parent.send_signal(signal.SIGKILL)
+    until(lambda: not runs(child))
+
+
 def test_a_trial_ends_with_its_parent_however_that_ends_and_hears_no_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HANG, str(write_hanging(tmp_path))]
     with subprocess.Popen(command, env=environment()) as parent:
