@@ -18,7 +18,6 @@ from typing import Final
 
 import psutil
 
-from loadtest.resilience.lifecycle import reload
 from loadtest.rig.contender import Endpoint
 from loadtest.rig.openloop.client import Load, running
 from loadtest.rig.server import UNHURRIED, Server, ServerError
@@ -43,7 +42,7 @@ _MIB: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The memory of every process at one moment, in MiB, by its kind."""
+    """Hold the memory of every process at one moment, in MiB, by its kind."""
 
     sizes: Mapping[str, Sequence[float]]
 
@@ -55,7 +54,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What was seen in one stage: the largest process of each kind, most engine processes, and most in all."""
+    """Hold the most that one stage showed, by kind of process and in all."""
 
     name: str
     largest: Mapping[str, float]
@@ -124,7 +123,7 @@ def stages(
     def reloaded(name: str) -> Stage:
         with watched(endpoint, every) as looks:
             for _ in range(reloads):
-                reload(server, manifest.name, manifest.version)
+                server.reload(manifest.name, manifest.version)
         return Stage.of(name, looks)
 
     def rested(name: str) -> Stage:

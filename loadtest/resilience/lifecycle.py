@@ -29,14 +29,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import requests
 
 from loadtest.resilience.reload_figures import AFTERMATH, Reloads, TimedReload, judge_reloads, reload_figures
 from loadtest.rig.answers import read_answers
-from loadtest.rig.contender import direct_session
 from loadtest.rig.openloop.client import running
 from loadtest.rig.openloop.window import Fault, Window
-from loadtest.rig.server import RELOAD_TIMEOUT, STOP_TIMEOUT, Server, ServerError, alive, tree
+from loadtest.rig.server import STOP_TIMEOUT, Server, ServerError, alive, tree
 from loadtest.rig.subject import Check, Measured, Subject, checks_table, command_parser, counts, missed, run_at_goodput
 from models.contract.manifest import MANIFEST_FILE, Manifest
 from models.files import write_json
@@ -126,14 +124,9 @@ def measure_reloads(subject: Subject, rate: float, options: argparse.Namespace) 
 
 
 def reload(server: Server, name: str, version: str) -> TimedReload:
-    """Order a reload at the admin port. Raises `ServerError` if it fails."""
+    """Order a reload at the admin port, and time it. Raises `ServerError` if it fails."""
     sent = time.monotonic_ns()
-    try:
-        with direct_session() as session:
-            order = {"model": name, "version": version}
-            session.post(server.reload_url, json=order, timeout=RELOAD_TIMEOUT).raise_for_status()
-    except requests.RequestException as error:
-        raise ServerError(f"the reload of {name} {version} failed: {error}") from None
+    server.reload(name, version)
     return TimedReload(version, sent, time.monotonic_ns())
 
 

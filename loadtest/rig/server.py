@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -102,6 +103,19 @@ class Server:
     def reload_url(self) -> str:
         """Return the admin port's address for reloads."""
         return f"http://{HOST}:{self.announcement['admin_port']}/admin/v1/reload"
+
+    def reload(self, name: str, version: str) -> None:
+        """Order a reload at the admin port, and wait for it.
+
+        Raises `ServerError` if it fails.
+        """
+        body = json.dumps({"model": name, "version": version}).encode()
+        order = urllib.request.Request(self.reload_url, body, {"Content-Type": "application/json"})
+        try:
+            with _DIRECT.open(order, timeout=RELOAD_TIMEOUT):
+                return
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"the reload of {name} {version} failed: {error}") from None
 
 
 @contextlib.contextmanager

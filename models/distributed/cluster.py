@@ -93,7 +93,10 @@ class RayOptions:
 
 
 def _wait_for_a_machine(address: str) -> None:
-    """Wait until any machine of the cluster has a core or a GPU to work with, or for too long; say so."""
+    """Wait for the cluster's first core or GPU, and say so.
+
+    It returns without one after `_JOINING` seconds.
+    """
     deadline, told = time.monotonic() + _JOINING, False
     while not any(node.get("CPU") or node.get("GPU") for node in _nodes()) and time.monotonic() < deadline:
         if not told:
