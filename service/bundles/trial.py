@@ -174,7 +174,7 @@ def _environment() -> dict[str, str]:
 
 
 def _lower_priority(pid: int) -> None:
-    """Let a process that leads a session give way to others, if it does not yet."""
+    """Let the leader of a session give way to others, unless it does already."""
     if sys.platform == "win32":
         return
     # A service that is nicer than this may not raise the priority of what it started.
