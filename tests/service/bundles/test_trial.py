@@ -231,7 +231,7 @@ def test_a_trial_ends_with_its_parent_however_that_ends_and_hears_no_ctrl_c(tmp_
             until(lambda: os.getpriority(os.PRIO_PROCESS, child) == 7)
             assert os.getsid(child) == child
             group = Path(f"/proc/{child}/autogroup")  # Not every Linux has it.
-            assert not group.exists() or group.read_text().split()[-1] == "7"
+            until(lambda: not group.exists() or group.read_text().split()[-1] == "7")
             until(lambda: Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "1000")
         finally:
             parent.send_signal(signal.SIGKILL)
