@@ -97,13 +97,18 @@ def _wait_for_a_machine(address: str) -> None:
 
     It returns without one after `_JOINING` seconds.
     """
-    deadline, told = time.monotonic() + _JOINING, False
-    while not any(node.get("CPU") or node.get("GPU") for node in _nodes()) and time.monotonic() < deadline:
-        if not told:
-            text = f"--ray: {address}: no machine has joined the cluster yet; waiting for up to {_JOINING:g} s"
-            print(text, file=sys.stderr, flush=True)
-            told = True
+    if _works():
+        return
+    text = f"--ray: {address}: no machine has joined the cluster yet; waiting for up to {_JOINING:g} s"
+    print(text, file=sys.stderr, flush=True)
+    deadline = time.monotonic() + _JOINING
+    while not _works() and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
+
+
+def _works() -> bool:
+    """Tell whether any machine of the cluster has a core or a GPU."""
+    return any(node.get("CPU") or node.get("GPU") for node in _nodes())
 
 
 def _nodes() -> list[dict[str, float]]:

@@ -143,9 +143,8 @@ class Profile:
         """
         found = self._grouped_plain
         all_numbers = self._numbers.count == self._filled
-        if self._as_text or not all_numbers or not self._whole or not found.count:
-            return None
-        if found.count != self._fractions.count:
+        all_grouped = 0 < found.count == self._fractions.count
+        if self._as_text or not (all_numbers and self._whole and all_grouped):
             return None
         return (
             f"column {self.column}: {found.value!r} ({found.line()}) is read with a fraction; every cell with a "
