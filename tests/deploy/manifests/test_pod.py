@@ -24,6 +24,7 @@ from tests.deploy.manifests.rendering import KUBECTL, WITHOUT_KUBECTL, container
 from tests.service.live import WAIT_SECONDS
 from tests.service.test_process import Process, running
 from tests.service.transport.test_transport import eventually
+from tests.service.workers.test_workers import Service
 
 CPU, GPU = "overlays/cpu", "overlays/gpu"
 KEY: Final = "a-key-for-this-test-only"
@@ -60,13 +61,6 @@ def probed(process: Process, kind: str) -> int:
     return process.ask(container(CPU)[f"{kind}Probe"]["httpGet"]["path"])[0]
 
 
-def gauge(process: Process, name: str) -> float:
-    """A metric without labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=WAIT_SECONDS) as response:
-        (value,) = re.findall(rf"^{name} (\S+)$", response.read().decode(), re.M)
-    return float(value)
-
-
 def listed(process: Process) -> Any:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
     sent = urllib.request.Request(
@@ -90,9 +84,10 @@ def test_a_pod_fetches_serves_and_leaves_in_its_time(name: str, tmp_path: Path) 
         eventually(lambda: probed(process, "startup") == 200)
         eventually(lambda: probed(process, "readiness") == 200)
         assert len(listed(process)["items"]) == 5
-        assert gauge(process, "rerank_workers_live") == int(own["LISTWRIGHT_WORKERS"])
+        service = Service(process, tmp_path / "bundles", tmp_path)
+        assert service.value("rerank_workers_live") == int(own["LISTWRIGHT_WORKERS"])
         if name == GPU:
-            assert gauge(process, "rerank_engines_live") == gauge(process, "rerank_engines_wanted") == 1
+            assert service.value("rerank_engines_live") == service.value("rerank_engines_wanted") == 1
         begun = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
         eventually(lambda: probed(process, "readiness") == 503)
