@@ -166,13 +166,6 @@ class SpecFitter:
                 raise ValueError(f"field {choice}: there is none of that name; the lists have {known or 'none at all'}")
 
 
-def fit_spec(records: Iterable[ListRecord], choices: FieldChoices | None = None) -> FeatureSpec:
-    """Fit the spec to records in memory; see `SpecFitter`. Raises `ValueError` as it does."""
-    fitter = SpecFitter(choices)
-    fitter.add_records(records)
-    return fitter.fit()
-
-
 def _price(values: FieldValues) -> Number:
     return values.numbers.standardised("price", "log1p")
 

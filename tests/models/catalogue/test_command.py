@@ -14,11 +14,11 @@ import pytest
 from models import cli
 from models.contract.catalogue.manifest import CatalogueManifest
 from models.contract.manifest import DEMO_BUNDLE, Manifest
-from models.data.fit_spec import fit_spec
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.catalogue.making import OTHER_SPEC, delta, write_items
 from tests.models.planners.examples import random_model
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 BUNDLE = Manifest.read(DEMO_BUNDLE)

@@ -15,7 +15,7 @@ from models.data import array_store
 from models.data import batches as batch_module
 from models.data.array_store import ArrayStore, is_on_disk
 from models.data.batches import DiskBatch, ListArrays, batches, encode_lists, epoch_order
-from models.data.fit_spec import fit_spec
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 RECORDS = make_records(40)

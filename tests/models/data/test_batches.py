@@ -12,9 +12,9 @@ from models.contract.embeddings import unit_embeddings
 from models.contract.features import Encoder
 from models.data import batches as batches_module
 from models.data.batches import batches, encode_lists, epoch_order, hide_values
-from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.data.slates import ITEM_ARRAYS, REQUEST_ARRAYS, encode_slates, list_features
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record, make_records
 
 

@@ -13,8 +13,8 @@ from models.contract.features import Encoder
 from models.contract.scalars import Scalar
 from models.contract.spec import Category, Field, Hashed, Number
 from models.data.field_choices import FieldChoices
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 

@@ -24,6 +24,7 @@ from models.data.fitting.number_values import NumberValues
 from models.data.list_file import ListFile
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord
+from tests.models.specs import fit_spec as spec_of
 from tests.models.training.records import make_records
 
 
@@ -49,7 +50,7 @@ def test_windows_give_the_spec_of_their_records(tmp_path: Path) -> None:
     records = [dataclasses.replace(r, exposed=r.exposed[: i % 5]) for i, r in enumerate(make_records(60))]
     records = [dataclasses.replace(r, clicks=r.clicks[: len(r.exposed)], purchases=None, gmv=None) for r in records]
     path = written(tmp_path, records)
-    expected = fit_spec.fit_spec(records).fingerprint
+    expected = spec_of(records).fingerprint
     assert [fitted(path, size=size).fingerprint for size in (1, 7, 1000)] == [expected] * 3
 
 

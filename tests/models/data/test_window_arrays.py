@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from models.contract.spec import Categorical, FeatureSpec, Field, Number
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.list_file import ListFile
 from models.data.list_writer import write_lists
 from models.data.records import Candidate, ListRecord
@@ -21,6 +20,7 @@ from models.data.slates import encode_slates
 from models.data.window_arrays import WindowEncoder
 from models.data.windows import ListWindow
 from tests.models.contract.strategies import SPECS
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 KINDS: tuple[st.SearchStrategy[Any], ...] = (

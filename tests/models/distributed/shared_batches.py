@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from models.data.batches import Batch, encode_lists
-from models.data.fit_spec import fit_spec
 from models.nets.losses import path_loss
 from models.nets.value import ListValueModel, ValueConfig
 from models.training.loop import Progress, TrainOptions, fit
 from models.training.processes import Processes, ProcessesDifferError, torchrun_group
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 CPU = torch.device("cpu")

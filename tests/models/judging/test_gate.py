@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.judging.gate import SHARES, TOLERANCE, Gate, HeldOut, choose_shares
 from models.planners.worth import Worth
 from models.training.loop import TrainOptions
 from models.training.value_fit import Setup, new_model, settle, start_from_rates
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 from tests.models.training.shops import CONFIG, SHOWN, Order, believe, believing, shop_records
 

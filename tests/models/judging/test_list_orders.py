@@ -12,7 +12,6 @@ import torch
 from models.contract.arrays import AnyFloats
 from models.contract.formulas import compile_formula
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.judging.gate import HeldOut
 from models.judging.list_orders import (
@@ -29,6 +28,7 @@ from models.planners.objective import objective_formula
 from models.planners.search.beam import beam_search
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import CLICKS_ONLY, Triple, Worth
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record, make_records
 from tests.models.training.shops import SHOWN, believing, shop_records
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.batches import Batch, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
 from models.judging.value_report import mean_per_slot, predict, value_report
 from models.nets.value import HeadKind, ListValueModel, ValueConfig
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record, make_records
 
 CPU = torch.device("cpu")

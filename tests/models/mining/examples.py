@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.data.fit_spec import fit_spec
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord
 from models.data.slates import SlateArrays, encode_slates
@@ -21,6 +20,7 @@ from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.planners.examples import UNITS, random_model
 from tests.models.planners.plain import shaken
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record
 
 CPU = torch.device("cpu")

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.nets.checkpoint import (
     VALUE_KIND,
     Checkpoint,
@@ -24,6 +23,7 @@ from models.nets.checkpoint import (
 from models.nets.value import ValueConfig
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 UNITS = {"click": 0.1, "conversion": 0.02, "gmv": 1.5}

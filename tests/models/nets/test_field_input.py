@@ -12,10 +12,10 @@ from torch import Tensor
 from models.contract.features import Encoder
 from models.contract.spec import Category, FeatureSpec, Hashed, Number, SpecError
 from models.data.field_choices import FieldChoices
-from models.data.fit_spec import fit_spec
 from models.data.slates import encode_slates
 from models.nets.inputs import Domain, FieldInput
 from models.nets.value import ValueConfig
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 CONFIG: Final = ValueConfig(dim=8, layers=1, heads=2, list_length=4, field_dim=4, input_block="fields")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from models.contract.spec import Number, SpecError
 from models.data.field_choices import FieldChoices
-from models.data.fit_spec import fit_spec
 from models.data.slates import encode_slates
 from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record
 
 CONFIG: Final = GeneratorConfig(dim=8, layers=2, heads=2, list_length=4, field_dim=4)

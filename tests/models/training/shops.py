@@ -13,12 +13,12 @@ import torch
 from scipy.special import expit
 
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord, Split
 from models.judging.gate import HeldOut
 from models.nets.context import COUNT_SCALE
 from models.nets.value import ListValueModel, ValueConfig
 from models.training.value_fit import new_model, start_from_rates
+from tests.models.specs import fit_spec
 
 SHOWN: Final = 4
 CONFIG: Final = ValueConfig(

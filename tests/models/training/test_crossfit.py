@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.nets.checkpoint import CheckpointError
 from models.training.crossfit import Crossfit, crossfit
 from models.training.loop import TrainOptions, mean_loss
 from models.training.value_fit import Fitted, Setup, loss_of
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 from tests.models.training.shops import CONFIG
 

@@ -10,12 +10,12 @@ import torch
 
 from models.contract.spec import FeatureSpec
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
 from models.training.loop import LOG_FILE, STATE_FILE, TRAINING_LOCK, Progress, TrainOptions, fit, learning_rate
 from models.training.value_fit import Setup, loss_of
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 CONFIG = ValueConfig(dim=16, layers=1, heads=2, list_length=4, field_dim=4, dropout=0.2)

@@ -14,7 +14,7 @@ import torch
 from models.data import array_store
 from models.data.batches import encode_lists
 from models.data.field_choices import FieldChoices
-from models.data.fit_spec import SpecFitter, fit_spec
+from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
 from models.data.list_splits import ListSplits
 from models.data.list_writer import write_lists
@@ -26,6 +26,7 @@ from models.training import value_fit
 from models.training.loop import TrainOptions
 from models.training.value import train_value_model
 from models.training.value_choice import ValueOptions
+from tests.models.specs import fit_spec
 from tests.models.training.shops import CONFIG, SHOWN, shop_records
 
 SIZES: dict[Split, int] = {"train": 60, "valid": 20, "test": 20}

@@ -13,7 +13,6 @@ import torch
 
 from models.cli import main
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord
 from models.judging.value_report import predict
@@ -22,6 +21,7 @@ from models.nets.value import COUNTED, ValueConfig
 from models.training.loop import TrainOptions
 from models.training.value import choose_device, train_value_model
 from models.training.value_choice import ValueOptions
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 SMALL = ["--dim", "16", "--layers", "1", "--heads", "2", "--field-dim", "4", "--list-length", "4", "--threads", "1"]

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.judging.value_report import predict, value_report
 from models.nets.losses import (
@@ -26,6 +25,7 @@ from models.nets.losses import (
 from models.nets.value import HeadKind, ListValueModel, ValueConfig
 from models.training.loop import Progress, TrainOptions, mean_loss
 from models.training.value_fit import LossKind, Setup, check_loss, loss_of, new_model, start_from_rates
+from tests.models.specs import fit_spec
 from tests.models.training.shops import CONFIG, SHOWN, shop_records
 
 CPU = torch.device("cpu")

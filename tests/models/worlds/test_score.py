@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from models.cli import main as listwright
-from models.data.fit_spec import fit_spec
 from models.data.list_file import read_lists
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import BASELINE, RANDOM, Searches, SimulatedCase, over_all_name, served_name
@@ -16,6 +15,7 @@ from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Preferences
 from tests.models.planners.examples import random_model
+from tests.models.specs import fit_spec
 from tests.models.worlds.kinds import SHOPS
 from tests.models.worlds.score import WEIGHTS, lines, main, read_cases, score, score_bundle
 from tests.models.worlds.shop import SHOWN

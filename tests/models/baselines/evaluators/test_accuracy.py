@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.batches import Batch, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.evaluation.degre.value_accuracy import Estimates, accuracy_table, evaluator_accuracy, statistics
@@ -25,6 +24,7 @@ from models.nets.value import HeadKind, ValueConfig
 from models.planners.search.prefix import list_outcomes
 from tests.models.planners.examples import random_model
 from tests.models.planners.plain import shaken
+from tests.models.specs import fit_spec
 from tests.models.tables import compact
 from tests.models.training.records import make_record, make_records
 

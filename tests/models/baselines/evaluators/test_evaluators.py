@@ -25,13 +25,13 @@ from models.baselines.evaluators.training import (
 )
 from models.contract.spec import FeatureSpec
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import ListRecord
 from models.data.slates import encode_slates
 from models.nets.checkpoint import CheckpointError
 from models.nets.value import ListValueModel, ValueConfig
 from models.planners.search.prefix import list_outcomes
 from models.training.loop import TrainOptions
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record, make_records
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ from torch import Tensor
 from models.baselines.generators.training import BASELINES, Generator
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
-from models.data.fit_spec import fit_spec
 from models.data.slates import SlateArrays, encode_slates
 from models.nets.generator import GeneratorConfig
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record
 
 LENGTH = 3

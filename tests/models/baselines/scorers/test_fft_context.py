@@ -19,12 +19,12 @@ from models.baselines.scorers.fft_context import (
 )
 from models.baselines.scorers.pointwise import fit_pointwise
 from models.data.batches import Batch
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
 from models.data.slates import SlateArrays, encode_slates
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import TrainOptions
 from tests.models.planners.examples import SPEC as OTHER_SPEC
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_record
 
 CPU = torch.device("cpu")

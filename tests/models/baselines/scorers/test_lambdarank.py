@@ -10,9 +10,9 @@ import pytest
 
 from models.baselines.scorers.lambdarank import LambdarankModel, fit_lambdarank
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
 from tests.models.baselines.scorers.logs import logged
+from tests.models.specs import fit_spec
 
 QUALITIES = np.linspace(0.15, 0.85, 8)
 

@@ -11,9 +11,9 @@ import pytest
 from models.baselines.scorers.pointwise import PointwiseModel, fit_pointwise, fit_pointwise_arrays
 from models.contract.scalars import FeatureError
 from models.data.batches import encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate
 from tests.models.baselines.scorers.logs import logged
+from tests.models.specs import fit_spec
 from tests.models.training.records import make_records
 
 

@@ -11,9 +11,9 @@ import pytest
 from models.baselines.selection.formulas import FormulaPoint, FormulaSearch, read_front, spread, write_front
 from models.contract.formulas import Formula
 from models.data.batches import ListArrays, encode_lists
-from models.data.fit_spec import fit_spec
 from models.data.records import Candidate, ListRecord
 from models.judging.metrics import ndcg
+from tests.models.specs import fit_spec
 
 SMALL = FormulaSearch(lists=400, population=12, generations=8)
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from models import cli
-from models.data.fit_spec import fit_spec
 from models.data.list_file import read_lists
 from models.data.list_writer import write_lists
 from models.data.records import ListRecord
@@ -24,6 +23,7 @@ from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from models.planners.references.sort_gen import Preferences
 from tests.models.planners.examples import random_model
+from tests.models.specs import fit_spec
 from tests.models.tables import compact
 from tests.models.training.records import make_records
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from models.data.fit_spec import fit_spec
 from models.data.list_file import read_lists
 from models.data.list_writer import write_lists
 from models.datasets.simulated_logs import load
@@ -17,6 +16,7 @@ from models.nets.checkpoint import Checkpoint
 from models.nets.value import ValueConfig
 from tests.models.evaluation.simulated.world import CANDIDATES, LENGTH, SEARCHES, UNITS, WISH
 from tests.models.planners.examples import random_model
+from tests.models.specs import fit_spec
 
 
 @pytest.fixture(scope="module")

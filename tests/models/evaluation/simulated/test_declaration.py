@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.fit_spec import fit_spec
 from models.data.list_writer import write_lists
 from models.datasets.declared_world import LENGTH, MEDIUM, WEIGHTS, declared_world
 from models.datasets.simulated_logs import load
@@ -16,6 +15,7 @@ from models.evaluation.simulated.comparison import true_values
 from models.evaluation.simulated.declaration import BASE, DeclaredCases, main
 from models.planners.objective import objective_formula
 from models.planners.prepare import formula_scores
+from tests.models.specs import fit_spec
 
 POINTWISE = "the same, true scores without context"
 GREEDY, BEAM = "true value, greedy", "true value, beam 8"

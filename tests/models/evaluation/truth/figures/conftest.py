@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from models.data.fit_spec import fit_spec
 from models.data.list_file import read_lists
 from models.evaluation.truth.figures.results import Results
 from models.evaluation.truth.paths import data_file, fit_step, method_step
@@ -14,6 +13,7 @@ from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
 from tests.models.evaluation.truth.figures import runs
 from tests.models.planners.examples import random_model
+from tests.models.specs import fit_spec
 
 
 @pytest.fixture(scope="session")
