@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ray is None:
         survey = survey_file(arguments.file, choices)
     else:
-        with connected(ray):
-            survey = survey_on_ray(arguments.file, choices, ray)
+        with connected(ray) as cluster:
+            survey = survey_on_ray(arguments.file, choices, cluster)
     notes = read_metadata(arguments.file)
     if arguments.json is not None:
         write_json(arguments.json, report_json(arguments.file, survey, notes))

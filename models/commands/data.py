@@ -81,8 +81,8 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _convert_on_ray(arguments: argparse.Namespace, source: ListSource, ray: RayOptions, bar: Any) -> Summary:
     if arguments.parts is None:
         raise ValueError("--ray: writes a folder of part files; say with --parts how many")
-    with connected(ray), bar:
-        return write_parts(arguments.output, source, parts=arguments.parts, options=ray, done=bar.update)
+    with connected(ray) as cluster, bar:
+        return write_parts(arguments.output, source, parts=arguments.parts, cluster=cluster, done=bar.update)
 
 
 def _source(

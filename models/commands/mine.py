@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ray is None:
         manifest = _mine(arguments, options, choose_device(arguments.device))
     else:
-        with connected(ray):
-            manifest = _mine(arguments, options, torch.device("cpu"), RayFill(arguments.evaluator, ray))
+        with connected(ray) as cluster:
+            manifest = _mine(arguments, options, torch.device("cpu"), RayFill(arguments.evaluator, cluster))
     print(f"{manifest.requests} requests in {manifest.shards} shards\n\n{arguments.out / MANIFEST_FILE}")
     return 0
 

@@ -25,8 +25,8 @@ from models.training.crossfit import SMALL_LOG
 from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, GENERATOR_OPTIONS, SORT_GEN_OPTIONS
 from models.training.distill import DistillOptions
 from models.training.generator import train_generator
-from models.training.loop import TrainOptions
-from models.training.processes import Processes, own_device, torchrun_group
+from models.training.loop import TrainOptions, has_begun
+from models.training.processes import Processes, claim_device, torchrun_group
 from models.training.report import training_report
 from models.training.value import CHECKPOINT_FILE, METRICS_FILE, choose_device, train_value_model
 from models.training.value_choice import MIX, ValueOptions
@@ -54,6 +54,7 @@ _OPTION_HELP: Final = {
     "patience": "epochs without a better validation loss before stopping",
     "seed": "seed of initialisation, shuffling and dropout",
 }
+_RESUME: Final = ("always", "auto")
 _CHOICE: Final = ("folds", "listwise", "mix", "curve", "loss", "skip", "gate")
 """Fields of `ValueOptions` that are options of the command."""
 
@@ -73,25 +74,32 @@ def run(arguments: argparse.Namespace) -> int:
     ray = RayOptions.of(arguments)
     if ray is not None:
         # A cluster that is not there is told before a large file is read.
-        with connected(ray):
+        with connected(ray) as cluster:
             check(arguments)
-            report = train_on_ray(partial(_train, _absolute(arguments)), arguments.out, ray, resume=arguments.resume)
+            work = partial(_train, _absolute(arguments))
+            report = train_on_ray(work, arguments.out, cluster, resume=_resumes(arguments))
     else:
         with torchrun_group(choose_device(arguments.device)):
-            if not Processes.here().writes:
-                _train(arguments, arguments.device, arguments.resume)
+            processes, resume = Processes.here(), _resumes(arguments)
+            processes.wait()  # Another process would find what the first one writes from here on.
+            if not processes.writes:
+                _train(arguments, arguments.device, resume)
                 return 0
             check(arguments)
-            report = _train(arguments, arguments.device, arguments.resume)
+            report = _train(arguments, arguments.device, resume)
     print(f"{report}\n\n{arguments.out / CHECKPOINT_FILE}\n{arguments.out / METRICS_FILE}")
     return 0
+
+
+def _resumes(arguments: argparse.Namespace) -> bool:
+    return has_begun(arguments.out) if arguments.resume == "auto" else arguments.resume is not None
 
 
 def _train(arguments: argparse.Namespace, device: str, resume: bool) -> str:
     """Train in this process, which may be one of several, and return the report."""
     use_threads(arguments)
     train: Callable[[argparse.Namespace, torch.device, bool], str] = arguments.train
-    return train(arguments, own_device(choose_device(device)), resume)
+    return train(arguments, claim_device(choose_device(device)), resume)
 
 
 def _absolute(arguments: argparse.Namespace) -> argparse.Namespace:
@@ -245,7 +253,8 @@ def _taken(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="FILE", help=LIST_FILE)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder, for example runs/first")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, options unchanged")
+    text = "go on with the run in the folder, options unchanged; auto: begin one where there is none (default: always)"
+    parser.add_argument("--resume", nargs="?", choices=_RESUME, const=_RESUME[0], metavar="always|auto", help=text)
     add_device_options(parser)
     add_ray_options(parser)
 

@@ -14,7 +14,7 @@ from models.checking.check import Survey, SurveyOfParts, check_bar
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, ListPart
-from models.distributed.cluster import RayOptions
+from models.distributed.cluster import RayCluster
 from models.distributed.tasks import run_tasks
 
 
@@ -33,7 +33,7 @@ class SurveyPart:
         return survey, fitter
 
 
-def survey_on_ray(source: str | Path, choices: FieldChoices, options: RayOptions) -> Survey:
+def survey_on_ray(source: str | Path, choices: FieldChoices, cluster: RayCluster) -> Survey:
     """Read a list file once and count it, as `check.survey_file` does with embeddings.
 
     The process must be connected to the cluster. It checks the request ids of all parts itself, meanwhile. Raises
@@ -41,7 +41,7 @@ def survey_on_ray(source: str | Path, choices: FieldChoices, options: RayOptions
     """
     file, whole = ListFile(source), SurveyOfParts(choices)
     parts, ids = file.parts, file.check_request_ids()
-    found = run_tasks("survey_part", SurveyPart(choices), parts, options, workers=min(options.size(), len(parts)))
+    found = run_tasks("survey_part", SurveyPart(choices), parts, cluster, workers=min(cluster.workers, len(parts)))
     with closing(found), check_bar(file) as bar:
         for part, (survey, fitter), _ in zip(parts, found, ids, strict=True):
             whole.fitter.extend(fitter)

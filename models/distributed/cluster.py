@@ -35,8 +35,11 @@ _CONNECTING: Final = 3.0
 _ANSWERING: Final = 25.0
 """Seconds that a port has to accept, and a cluster behind it to answer."""
 _JOINING: Final = 600.0
-"""Seconds that a cluster has for a first machine that works: KubeRay may start a command before it is there."""
+"""Seconds that a cluster has for a first machine: KubeRay may start a command before it is there."""
 _LOOK_SECONDS: Final = 1.0
+
+_Node = dict[str, float]
+"""The resources of a machine."""
 
 
 class RayError(ValueError):
@@ -71,47 +74,72 @@ class RayOptions:
         threads, device = getattr(arguments, "threads", None), getattr(arguments, "device", "cpu")
         return cls(arguments.ray, arguments.workers, threads or 1, device)
 
-    def gpu(self) -> bool:
-        """Tell whether the workers of the cluster at hand have a GPU each."""
-        return self.device == "cuda" or (self.device == "auto" and any(node.get("GPU", 0) >= 1 for node in _nodes()))
 
-    def size(self) -> int:
-        """Count the workers to run on the cluster. Raises `RayError` without room for any."""
-        if self.address != LOCAL:
-            _wait_for_a_machine(self.address)
-        room = self.room()
-        if not room:
-            cpus = "a CPU" if self.threads == 1 else f"{self.threads} CPUs"
-            wanted = f"a GPU and {cpus}" if self.gpu() else cpus
-            raise RayError(f"--ray: {self.address}: no machine of the cluster has {wanted}")
-        return room if self.workers is None else self.workers
+@dataclass(frozen=True)
+class RayCluster:
+    """Hold what a run uses of the connected cluster, decided once.
 
-    def room(self) -> int:
-        """Count the workers that the machines of the cluster can run at once."""
-        needs = {"CPU": self.threads, **({"GPU": 1} if self.gpu() else {})}
-        return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in _nodes())
-
-
-def _wait_for_a_machine(address: str) -> None:
-    """Wait for the cluster's first core or GPU, and say so.
-
-    It returns without one after `_JOINING` seconds.
+    `workers` processes work there, each on `threads` CPU threads and, with `gpu`, on a GPU. The machines that have
+    joined by now can run `room` of them at once.
     """
-    if _works():
-        return
-    text = f"--ray: {address}: no machine has joined the cluster yet; waiting for up to {_JOINING:g} s"
-    print(text, file=sys.stderr, flush=True)
+
+    address: str
+    threads: int
+    gpu: bool
+    room: int
+    workers: int
+
+    @classmethod
+    def at_hand(cls, options: RayOptions) -> RayCluster:
+        """Count the workers, once a machine has room for one. Raises `RayError` without any."""
+        nodes = _nodes()
+        if options.address != LOCAL and not _room(options, nodes):
+            nodes = _wait_for_room(options)
+        room = _room(options, nodes)
+        if not room:
+            raise RayError(f"--ray: {options.address}: no machine of the cluster has {_needs_text(options, nodes)}")
+        workers = room if options.workers is None else options.workers
+        return cls(options.address, options.threads, _uses_gpus(options, nodes), room, workers)
+
+    @property
+    def device(self) -> str:
+        """Name the device of a worker: ``cuda`` or ``cpu``."""
+        return "cuda" if self.gpu else "cpu"
+
+
+def _wait_for_room(options: RayOptions) -> list[_Node]:
+    """Wait for a machine that can run a worker, and say so.
+
+    Return the machines that there are then, or after `_JOINING` seconds without one.
+    """
+    wanted = _needs_text(options, _nodes())
+    print(
+        f"--ray: {options.address}: no machine of the cluster has {wanted} yet; waiting for up to {_JOINING:g} s",
+        file=sys.stderr,
+        flush=True,
+    )
     deadline = time.monotonic() + _JOINING
-    while not _works() and time.monotonic() < deadline:
+    while not _room(options, nodes := _nodes()) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
+    return nodes
 
 
-def _works() -> bool:
-    """Tell whether any machine of the cluster has a core or a GPU."""
-    return any(node.get("CPU") or node.get("GPU") for node in _nodes())
+def _uses_gpus(options: RayOptions, nodes: list[_Node]) -> bool:
+    return options.device == "cuda" or (options.device == "auto" and any(node.get("GPU", 0) >= 1 for node in nodes))
 
 
-def _nodes() -> list[dict[str, float]]:
+def _room(options: RayOptions, nodes: list[_Node]) -> int:
+    """Count the workers that machines can run at once."""
+    needs = {"CPU": options.threads, **({"GPU": 1} if _uses_gpus(options, nodes) else {})}
+    return sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in nodes)
+
+
+def _needs_text(options: RayOptions, nodes: list[_Node]) -> str:
+    cpus = "a CPU" if options.threads == 1 else f"{options.threads} CPUs"
+    return f"a GPU and {cpus}" if _uses_gpus(options, nodes) else cpus
+
+
+def _nodes() -> list[_Node]:
     """Return the resources of each machine that is alive."""
     return [node["Resources"] for node in load_ray("ray").nodes() if node["Alive"]]
 
@@ -133,11 +161,11 @@ def load_ray(module: str) -> Any:
 
 
 @contextmanager
-def connected(options: RayOptions) -> Iterator[None]:
+def connected(options: RayOptions) -> Iterator[RayCluster]:
     """Connect to a cluster while the block runs; end one of this machine.
 
     SIGTERM leaves the block as `ended_by_sigterm` says. Raises `RayError` within half a minute if there is no cluster
-    at the address.
+    at the address, and after ten minutes if none of its machines can run a worker.
     """
     # Told before Ray is loaded, which reads its environment then. No figures of use are sent to Ray's makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -156,7 +184,7 @@ def connected(options: RayOptions) -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)  # Ray sets one of its own, which ends with another status.
     try:
         with ended_by_sigterm():
-            yield
+            yield RayCluster.at_hand(options)
     finally:
         ray.shutdown()
 

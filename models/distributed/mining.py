@@ -23,7 +23,7 @@ import torch
 
 from models.contract.arrays import AnyArray, Floats32
 from models.data.slates import SlateArrays
-from models.distributed.cluster import RayError, RayOptions, first_line, load_ray, raised_there
+from models.distributed.cluster import RayCluster, RayError, first_line, load_ray, raised_there
 from models.files import whole_file
 from models.mining.mine import MiningRun, finished, miner_of
 from models.mining.miner import Miner, MiningOptions
@@ -91,41 +91,40 @@ class ShardActor:
 class RayFill:
     """Mine the missing shards of a run by the actors of a cluster.
 
-    The process must be connected to the cluster. `evaluator` is the checkpoint that the run was made with. Raises
+    `evaluator` is the checkpoint that the run was made with. Raises
     `ValueError` as an actor does, a `MinedError` for files that cannot be read or written, and `RayError` for a run
     that failed otherwise.
     """
 
     evaluator: Path
-    ray: RayOptions
+    cluster: RayCluster
 
     def __call__(self, run: MiningRun) -> None:
         """Mine, and show the progress."""
         if not run.missing:
             return
-        options, device = self.ray, "cuda" if self.ray.gpu() else "cpu"
         folder, evaluator = run.folder.resolve(), self.evaluator.resolve()
-        task = ShardTask(folder, evaluator, run.manifest, run.options, options.threads, device)
+        task = ShardTask(folder, evaluator, run.manifest, run.options, self.cluster.threads, self.cluster.device)
         with _requests(run, task), run.bar() as bar:
-            for requests in _mined(task, run.missing, options):
+            for requests in _mined(task, run.missing, self.cluster):
                 bar.update(requests * run.options.width)
         left = [shard for shard in run.missing if not finished(run.folder, shard, run.manifest)]
         if left:
             raise RayError(f"{shard_path(run.folder, left[0])}: was mined, but is not there; do all see one folder?")
 
 
-def _mined(task: ShardTask, shards: tuple[int, ...], options: RayOptions) -> Iterator[int]:
+def _mined(task: ShardTask, shards: tuple[int, ...], cluster: RayCluster) -> Iterator[int]:
     """Map the shards by a pool of actors; yield the requests of each."""
     data = load_ray("ray.data")
     _configure(data)
-    workers = min(options.size(), len(shards))
+    workers = min(cluster.workers, len(shards))
     dataset = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards)).map_batches(
         ShardActor,
         fn_constructor_args=(task,),
         batch_size=1,
         compute=data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
-        num_cpus=options.threads,
-        num_gpus=1 if options.gpu() else 0,
+        num_cpus=cluster.threads,
+        num_gpus=int(cluster.gpu),
     )
     try:
         for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):

@@ -23,7 +23,7 @@ from models.data.list_writer import noted, part_name, part_rows, require_replace
 from models.data.reading.field_types import FieldTypes
 from models.data.records import ListFileError, ListRecord
 from models.datasets.source import ListSource, Summary
-from models.distributed.cluster import RayError, RayOptions, first_line
+from models.distributed.cluster import RayCluster, RayError, first_line
 from models.distributed.tasks import run_tasks
 from models.files import WORK, whole_file, whole_folder
 
@@ -100,7 +100,7 @@ class WritePart:
 
 
 def write_parts(
-    path: Path, source: ListSource, *, parts: int, options: RayOptions, done: Callable[[int], object]
+    path: Path, source: ListSource, *, parts: int, cluster: RayCluster, done: Callable[[int], object]
 ) -> Summary:
     """Write the records of a source to a folder of parts, and count them.
 
@@ -112,7 +112,7 @@ def write_parts(
         raise RayError("--ray: the source can only be read in one sequence")
     require_replaceable(path, parts)
     shares = part_rows(path, source.total, parts)
-    run = partial(run_tasks, options=options, workers=min(options.size(), parts))
+    run = partial(run_tasks, cluster=cluster, workers=min(cluster.workers, parts))
     with whole_folder(path.absolute()) as folder, _work_folder(folder) as work:
         tasks = [PartTask(path, work, part, share) for part, share in enumerate(shares)]
         schemas, chunks, summary, types = list[pa.Schema](), list[int](), Summary(), FieldTypes()

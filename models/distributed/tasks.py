@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, TypeVar
 
-from models.distributed.cluster import RayError, RayOptions, first_line, load_ray, raised_there
+from models.distributed.cluster import RayCluster, RayError, first_line, load_ray, raised_there
 
 _LOSSES: Final = 5
 """How often the process of one task may be lost before the run fails."""
@@ -23,7 +23,7 @@ _Result = TypeVar("_Result")
 
 
 def run_tasks(
-    name: str, work: Callable[[_Task], _Result], tasks: Iterable[_Task], options: RayOptions, *, workers: int
+    name: str, work: Callable[[_Task], _Result], tasks: Iterable[_Task], cluster: RayCluster, *, workers: int
 ) -> Generator[_Result]:
     """Run `work` for every task, `workers` at a time; yield results in the tasks' order.
 
@@ -37,7 +37,7 @@ def run_tasks(
         return work(task)
 
     # Ray runs again what a lost process did, and not what raised an error of its own.
-    begin = ray.remote(num_cpus=options.threads, max_retries=_LOSSES, retry_exceptions=False)(run)
+    begin = ray.remote(num_cpus=cluster.threads, max_retries=_LOSSES, retry_exceptions=False)(run)
     begin = begin.options(name=name).remote
     rest, waiting = iter(tasks), deque[Any]()
     running: list[Any] = []

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from models.distributed.cluster import LOCAL, RayError, RayOptions, first_line, load_ray
+from models.distributed.cluster import LOCAL, RayCluster, RayError, first_line, load_ray
 from models.files import whole_file
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
-from models.training.loop import STATE_FILE
+from models.training.loop import has_begun
 
 _LOSSES: Final = 5
 """How often processes may be lost before the run fails."""
@@ -31,10 +31,10 @@ Work = Callable[[str, bool], str]
 """Train in this process on a device, ``cpu`` or ``cuda``, from the start or going on; return the report."""
 
 
-def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool) -> str:
+def train_on_ray(work: Work, folder: Path, cluster: RayCluster, *, resume: bool) -> str:
     """Let the processes of a cluster `work` on a run, and return its report.
 
-    The report is that of the first process; this one must be connected to the cluster. `work` must be picklable, and
+    The report is that of the first process. `work` must be picklable, and
     paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if another works in `folder`, and
     `RayError` if too many processes were lost.
     """
@@ -44,33 +44,30 @@ def train_on_ray(work: Work, folder: Path, options: RayOptions, *, resume: bool)
         (folder / _FOLDER / _PROBLEM).unlink(missing_ok=True)
         shutil.rmtree(folder / _FOLDER, ignore_errors=True)
         try:
-            return _fit(work, folder.resolve(), options)
+            return _fit(work, folder.resolve(), cluster)
         finally:
             shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
     """Check once what every start of the processes would find otherwise."""
-    if _has_begun(folder) and not resume:
+    if has_begun(folder) and not resume:
         raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
-    if resume and not _has_begun(folder):
+    if resume and not has_begun(folder):
         raise CheckpointError(f"{folder}: holds no run to resume")
 
 
-def _has_begun(folder: Path) -> bool:
-    return (folder / STATE_FILE).exists() or any(folder.glob("fold-*"))
-
-
-def _fit(work: Work, folder: Path, options: RayOptions) -> str:
+def _fit(work: Work, folder: Path, cluster: RayCluster) -> str:
     train, torch_trainer = load_ray("ray.train"), load_ray("ray.train.torch")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    gpu = options.gpu()
     trainer = torch_trainer.TorchTrainer(
         _work,
-        train_loop_config={"work": work, "folder": folder, "device": "cuda" if gpu else "cpu"},
-        torch_config=torch_trainer.TorchConfig(backend="nccl" if gpu else "gloo"),
+        train_loop_config={"work": work, "folder": folder, "device": cluster.device},
+        torch_config=torch_trainer.TorchConfig(backend="nccl" if cluster.gpu else "gloo"),
         scaling_config=train.ScalingConfig(
-            num_workers=_processes(options), use_gpu=gpu, resources_per_worker={"CPU": options.threads, "GPU": int(gpu)}
+            num_workers=_processes(cluster),
+            use_gpu=cluster.gpu,
+            resources_per_worker={"CPU": cluster.threads, "GPU": int(cluster.gpu)},
         ),
         run_config=train.RunConfig(
             name="train",
@@ -84,15 +81,15 @@ def _fit(work: Work, folder: Path, options: RayOptions) -> str:
         raise _failure(folder, error) from error
 
 
-def _processes(options: RayOptions) -> int:
+def _processes(cluster: RayCluster) -> int:
     """Count the processes, and warn of a wait for more machines.
 
     Raises `RayError` for more than this machine can run: a local cluster does not grow.
     """
-    processes, room = options.size(), options.room()
+    processes, room = cluster.workers, cluster.room
     if processes > room:
-        problem = f"--workers: {processes} processes train together, and {options.address} has room for {room}"
-        if options.address == LOCAL:
+        problem = f"--workers: {processes} processes train together, and {cluster.address} has room for {room}"
+        if cluster.address == LOCAL:
             raise RayError(problem)
         print(f"warning: {problem}; the training waits for more machines", file=sys.stderr, flush=True)
     return processes
@@ -104,7 +101,7 @@ def _work(config: dict[str, Any]) -> str:
     if problem.exists():  # A list file that cannot be read is not read better by another start.
         raise RuntimeError(problem.read_text("utf-8"))
     try:
-        report: str = config["work"](config["device"], _has_begun(config["folder"]))
+        report: str = config["work"](config["device"], has_begun(config["folder"]))
     except LockedError:  # A process that is being replaced may hold the folder for a moment.
         raise
     except ValueError as error:

@@ -115,9 +115,8 @@ def fold_commands(arguments: argparse.Namespace, fold: int) -> Iterator[FoldComm
     checkpoint, results, seed = trained / "checkpoint.pt", folder / "logs.json", f"--seed={arguments.seed}"
     data = f"data {source} --folds {arguments.folds} --fold {fold} --quiet"
     yield _command("data", lists, data, seed, f"--path={arguments.path}", f"--output={lists}")
-    resume = ["--resume"] if (trained / "last.pt").exists() else []
     train = f"train sort-gen --threads 1 {recipe.train}"
-    yield _command("train", checkpoint, train, seed, f"--data={lists}", f"--out={trained}", *resume)
+    yield _command("train", checkpoint, train, seed, f"--data={lists}", f"--out={trained}", "--resume=auto")
     manifest = bundles / source / "1" / "bundle.json"
     export = f"export --name {source} --version 1 {recipe.export}"
     yield _command("export", manifest, export, seed, f"--checkpoint={checkpoint}", f"--out={bundles}")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from models.distributed.cluster import RayOptions, first_line, load_ray, raised_there
+from models.distributed.cluster import RayCluster, first_line, load_ray, raised_there
 from models.evaluation.attempts import Attempt
 
 _TRIES: Final = 3
@@ -71,20 +71,20 @@ class RayWorker:
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Start actors on the connected cluster, as many as `options` say."""
+    """Start actors on the connected cluster."""
 
-    options: RayOptions
+    cluster: RayCluster
     tries: int = _TRIES
     patience: float = _PATIENCE
 
-    @cached_property
+    @property
     def count(self) -> int:
-        """Count the actors. Raises `RayError` without room for any."""
-        return self.options.size()
+        """Count the actors."""
+        return self.cluster.workers
 
     def start(self, begin: Callable[[], Attempt]) -> RayWorker:
         """Start an actor, which waits for room if there is none."""
-        handle = self._actors.remote(begin, self.options.threads)
+        handle = self._actors.remote(begin, self.cluster.threads)
         return RayWorker(handle, handle.begin.remote())
 
     def wait(self, workers: Sequence[RayWorker]) -> list[RayWorker]:
@@ -95,7 +95,7 @@ class RayWorkers:
     @cached_property
     def _actors(self) -> Any:
         # Ray could start an actor again by itself, but its step would wait for room with it, while others are idle.
-        needs = {"num_cpus": self.options.threads, "num_gpus": 1 if self.options.gpu() else 0}
+        needs = {"num_cpus": self.cluster.threads, "num_gpus": int(self.cluster.gpu)}
         return load_ray("ray").remote(**needs, max_restarts=0, max_task_retries=0)(StepActor)
 
 

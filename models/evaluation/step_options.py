@@ -39,5 +39,5 @@ def step_workers(ray: RayOptions | None, jobs: int) -> Iterator[Workers[Any]]:
     if ray is None:
         yield StepProcesses(jobs)
     else:
-        with connected(ray):
-            yield RayWorkers(ray)
+        with connected(ray) as cluster:
+            yield RayWorkers(cluster)

@@ -20,7 +20,7 @@ from models.judging.gate import HeldOut
 from models.nets.calibration import Offsets
 from models.nets.checkpoint import load_payload, save_payload
 from models.nets.value import ListValueModel
-from models.training.loop import STATE_FILE, Progress, check_identity, mean_loss, texts
+from models.training.loop import FOLD_FOLDER, STATE_FILE, Progress, check_identity, mean_loss, texts
 from models.training.processes import Processes
 from models.training.value_fit import Setup
 
@@ -50,7 +50,8 @@ def crossfit(lists: ListArrays, folds: int, setup: Setup, folder: Path) -> Cross
         raise ValueError(f"folds: must be within 2 and the number of lists ({len(lists)}), not {folds}")
     fold = np.random.default_rng(setup.options.seed).permutation(len(lists)) % folds
     parts = [
-        _fit_fold(lists.part(np.flatnonzero(fold != k), folder), setup, folder / f"fold-{k}") for k in range(folds)
+        _fit_fold(lists.part(np.flatnonzero(fold != k), folder), setup, folder / f"{FOLD_FOLDER}{k}")
+        for k in range(folds)
     ]
     held_out = [lists.part(np.flatnonzero(fold == k), folder) for k in range(folds)]
     losses = sum(

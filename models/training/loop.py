@@ -36,6 +36,8 @@ KIND: Final = "training state"
 TRAINING_LOCK: Final = ".training.lock"
 """A step of an experiment holds its folder by another file while it trains there."""
 STATE_FILE: Final = "last.pt"
+FOLD_FOLDER: Final = "fold-"
+"""The fits of a cross-fitted run lie in folders of this name with their numbers, until the run's own state is there."""
 LOG_FILE: Final = "log.jsonl"
 
 Loss = Callable[[nn.Module, Batch], Tensor]
@@ -294,6 +296,11 @@ def _start(
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(state["history"], state["best_epoch"], state["best_loss"], state["best_weights"])
+
+
+def has_begun(folder: Path) -> bool:
+    """Tell whether a folder holds a run that can be resumed."""
+    return (folder / STATE_FILE).exists() or any(folder.glob(f"{FOLD_FOLDER}*"))
 
 
 def _save(folder: Path, run: _Run, identity: Mapping[str, str], progress: Progress) -> None:

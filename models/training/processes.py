@@ -104,11 +104,16 @@ class Processes:
         return [*numbers, self.rank] if self.count > 1 else [*numbers]
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Choose the GPU of this process, as torchrun and Ray number those of a machine."""
+def claim_device(device: torch.device) -> torch.device:
+    """Take a GPU for this process, and make it the current one.
+
+    By ``LOCAL_RANK``, as torchrun and Ray number the processes of a machine.
+    """
     if device.type != "cuda" or Processes.here().count == 1:
         return device
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(own)  # NCCL takes the current one, and fails where two processes have the same.
+    return own
 
 
 def started_by_torchrun() -> bool:
@@ -118,12 +123,16 @@ def started_by_torchrun() -> bool:
 
 @contextmanager
 def torchrun_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, if it did, while the block runs."""
+    """Join the processes that ``torchrun`` started, if it did, while the block runs.
+
+    Each takes a GPU of its own if `device` is one.
+    """
     if not started_by_torchrun():
         yield
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        claim_device(device)
         yield
     finally:
         dist.destroy_process_group()

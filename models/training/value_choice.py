@@ -27,7 +27,7 @@ from models.nets.checkpoint import CheckpointError
 from models.nets.value import COUNTED, ListValueModel, ValueConfig
 from models.planners.worth import Triple, Worth, triple_of
 from models.training.crossfit import FOLDS, SMALL_LOG, crossfit
-from models.training.loop import STATE_FILE, TrainOptions
+from models.training.loop import STATE_FILE, TrainOptions, has_begun
 from models.training.value_fit import LISTWISE, LossKind, Setup, check_loss, new_model, settle
 
 MIX: Final[Triple] = (5.0, 1.0, 1.0)
@@ -186,8 +186,8 @@ def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _
 def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found:
     """Choose epoch and shares by the pooled folds, then train on all lists that long."""
     setup, folder = request.setup, request.folder
+    begun = has_begun(folder)
     finished = (folder / STATE_FILE).exists()  # the last of the fits, behind all folds
-    begun = finished or any(folder.glob("fold-*"))
     if begun and not request.resume:
         raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
     if request.resume and not begun:

@@ -29,6 +29,7 @@ from models.evaluation.degre.value_steps import comparison_values_step, data_ste
 from models.evaluation.degre.workspace import DATA, Workspace
 from models.evaluation.parallel_steps import Workers, run_in_parallel
 from models.evaluation.schedule import Schedule
+from models.evaluation.step_actors import RayWorkers
 from models.evaluation.step_options import add_step_options, read_ray_options, step_workers
 from models.evaluation.steps import ExperimentStep, check_options, is_done, parse_groups, run_step
 from models.options import add_device_options, use_threads
@@ -64,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(arguments, profile, choose_device(arguments.device), None)
     # A cluster that is not there is told before a large file is read.
     with step_workers(ray, jobs) as workers:
-        device = choose_device(arguments.device) if ray is None else torch.device("cuda" if ray.gpu() else "cpu")
+        if isinstance(workers, RayWorkers):  # whose machines may have GPUs where this one has none
+            device = torch.device(workers.cluster.device)
+        else:
+            device = choose_device(arguments.device)
         return _run(arguments, profile, device, workers)
 
 

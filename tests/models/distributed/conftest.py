@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.distributed import checking, parts
-from models.distributed.cluster import RayOptions
+from models.distributed.cluster import RayCluster
 
 
 @pytest.fixture
@@ -17,14 +17,13 @@ def tasks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Any]]:
     """Run every task twice, as those of a process that is lost after its work are. Return what runs them."""
 
     def run_tasks(
-        _: str, work: Callable[[Any], Any], tasks: Iterable[Any], options: RayOptions, *, workers: int
+        _: str, work: Callable[[Any], Any], tasks: Iterable[Any], cluster: RayCluster, *, workers: int
     ) -> Generator[Any]:
-        assert 1 <= workers <= options.size()
+        assert 1 <= workers <= cluster.workers
         for task in tasks:
             work(task)
             yield pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(task)))))
 
     for module in (parts, checking):
         monkeypatch.setattr(module, "run_tasks", run_tasks)
-    monkeypatch.setattr(RayOptions, "size", lambda _: 2)
     return run_tasks

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from models.distributed import cluster
+from models.distributed.cluster import RayCluster
+
+TWO_CORES = RayCluster("local", threads=1, gpu=False, room=2, workers=2)
 
 
 def let_have(monkeypatch: pytest.MonkeyPatch, *machines: dict[str, float]) -> None:

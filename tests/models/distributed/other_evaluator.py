@@ -23,9 +23,10 @@ def main(folder: Path) -> None:
     """Let both runs fail, each with the error of its actor."""
     records = some_records()
     own, path = evaluator(records), folder / "evaluator.pt"
-    slates, fill = encoded(records, own), RayFill(path, OPTIONS)
+    slates = encoded(records, own)
     save_checkpoint(path, evaluator(records, seed=1))
-    with connected(OPTIONS):
+    with connected(OPTIONS) as cluster:
+        fill = RayFill(path, cluster)
         with pytest.raises(MinedError, match=r"evaluator\.pt: is another evaluator than the run began with"):
             mine(own, slates, folder / "mined", options=MINING, device=CPU, fill=fill)
         path.unlink()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models.data.records import ListFileError
-from models.distributed.cluster import RayError, RayOptions, connected
+from models.distributed.cluster import RayCluster, RayError, RayOptions, connected
 from models.distributed.tasks import run_tasks
 
 OPTIONS = RayOptions("local", workers=2)
@@ -45,10 +45,10 @@ def much(task: int) -> Any:
     return np.full(MUCH // 8, float(task))
 
 
-def error_of(work: Callable[[int], int], kind: type[ValueError]) -> str:
+def error_of(cluster: RayCluster, work: Callable[[int], int], kind: type[ValueError]) -> str:
     """Run tasks that must fail, and return the message."""
     with pytest.raises(kind) as caught:
-        list(run_tasks("fails", work, range(4), OPTIONS, workers=2))
+        list(run_tasks("fails", work, range(4), cluster, workers=2))
     assert caught.type is kind
     return str(caught.value)
 
@@ -68,13 +68,13 @@ def lost_once(folder: Path) -> Callable[[int], int]:
 
 def main(folder: Path) -> None:
     """Run all of it."""
-    with connected(OPTIONS):
-        assert list(run_tasks("uneven", uneven, range(9), OPTIONS, workers=2)) == [n * n for n in range(9)]
-        assert list(run_tasks("none", uneven, [], OPTIONS, workers=2)) == []
-        assert list(run_tasks("lost", lost_once(folder), range(3), OPTIONS, workers=2)) == [0, 1, 2]
-        assert error_of(failing, ListFileError) == "part-00001.parquet: is not there"
-        assert error_of(dying, RayError).startswith("--ray: the run failed: ")
-        assert [float(array[-1]) for array in run_tasks("much", much, range(3), OPTIONS, workers=2)] == [0.0, 1.0, 2.0]
+    with connected(OPTIONS) as cluster:
+        assert list(run_tasks("uneven", uneven, range(9), cluster, workers=2)) == [n * n for n in range(9)]
+        assert list(run_tasks("none", uneven, [], cluster, workers=2)) == []
+        assert list(run_tasks("lost", lost_once(folder), range(3), cluster, workers=2)) == [0, 1, 2]
+        assert error_of(cluster, failing, ListFileError) == "part-00001.parquet: is not there"
+        assert error_of(cluster, dying, RayError).startswith("--ray: the run failed: ")
+        assert [float(array[-1]) for array in run_tasks("much", much, range(3), cluster, workers=2)] == [0.0, 1.0, 2.0]
     print("all as expected")
 
 

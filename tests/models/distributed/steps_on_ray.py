@@ -29,11 +29,11 @@ SAID = "said.json"
 def main(folder: Path, names: list[str]) -> None:
     """Run the named experiments; leave in the folder of each why steps are not done, and what was said."""
     options = RayOptions("local", workers=2, device="cpu")
-    with connected(options):
+    with connected(options) as cluster:
         for name in names:
             make_steps, said = FAKES[name](folder / name), list[str]()
             wanted, say = [step.name for step in make_steps()], partial(_say, folder / name, said)
-            failures = run_in_parallel(folder / name / "run", make_steps, wanted, RayWorkers(options), say)
+            failures = run_in_parallel(folder / name / "run", make_steps, wanted, RayWorkers(cluster), say)
             (folder / name / SAID).write_text(json.dumps({"failures": failures, "said": said}), "utf-8")
 
 

@@ -23,7 +23,7 @@ from models.datasets import simulated_logs
 from models.datasets.simulator import SimulatorConfig
 from models.distributed import checking
 from models.distributed.checking import survey_on_ray
-from models.distributed.cluster import RayOptions
+from tests.models.distributed.machines import TWO_CORES
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
 PARTS = 5
@@ -62,7 +62,7 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def surveyed(lists: Path, choices: FieldChoices | None = None) -> Survey:
-    return survey_on_ray(lists, choices or FieldChoices(), RayOptions("local"))
+    return survey_on_ray(lists, choices or FieldChoices(), TWO_CORES)
 
 
 @pytest.mark.usefixtures("limits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from models.cli import main
 from models.distributed import cluster
-from models.distributed.cluster import RayError, RayOptions, connected, raised_there
+from models.distributed.cluster import RayCluster, RayError, RayOptions, connected, raised_there
 from tests.models.distributed.machines import let_have
 
 
@@ -70,7 +71,8 @@ def test_sigterm_leaves_a_cluster_as_it_does_without_ray(monkeypatch: pytest.Mon
             sys.exit(1)  # as Ray does where it waits
 
     ended, before = list[bool](), signal.getsignal(signal.SIGTERM)
-    fake = SimpleNamespace(init=init, shutdown=lambda: ended.append(True))
+    machines = [{"Alive": True, "Resources": {"CPU": 1.0}}]
+    fake = SimpleNamespace(init=init, shutdown=lambda: ended.append(True), nodes=lambda: machines)
     monkeypatch.setattr(cluster, "load_ray", lambda _: fake)
     monkeypatch.setattr(cluster, "_secure", lambda: None)
     with pytest.raises(SystemExit) as left, connected(RayOptions("local")):
@@ -107,29 +109,57 @@ def test_there_is_a_worker_per_gpu_or_core_of_a_machine(
     options: RayOptions, machines: list[dict[str, float]], size: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_have(monkeypatch, *machines)
-    assert (options.size(), options.room()) == (size, room)
+    found = RayCluster.at_hand(options)
+    assert (found.workers, found.room) == (size, room)
 
 
 def test_a_cluster_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     let_have(monkeypatch, {"CPU": 2.0})
-    with pytest.raises(RayError, match="no machine of the cluster has a GPU and a CPU"):
-        RayOptions("h:1", workers=1, device="cuda").size()
-    with pytest.raises(RayError, match="no machine of the cluster has 3 CPUs"):
-        RayOptions("h:1", threads=3).size()
-
-
-def test_a_cluster_whose_machines_are_still_to_come_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seen = iter([[{}], [{}], [{"CPU": 4.0}], [{"CPU": 4.0}]])
-    monkeypatch.setattr(cluster, "_nodes", lambda: next(seen))
-    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
-    assert RayOptions("auto", device="cpu").size() == 4
-    assert capsys.readouterr().err.count("--ray: auto: no machine has joined the cluster yet") == 1
-    monkeypatch.setattr(cluster, "_nodes", lambda: [{}])
     monkeypatch.setattr(cluster, "_JOINING", 0.0)
-    with pytest.raises(RayError, match="no machine of the cluster has a CPU"):
-        RayOptions("auto", device="cpu").size()
+    with pytest.raises(RayError, match="no machine of the cluster has a GPU and a CPU"):
+        RayCluster.at_hand(RayOptions("h:1", workers=1, device="cuda"))
+    with pytest.raises(RayError, match="no machine of the cluster has 3 CPUs"):
+        RayCluster.at_hand(RayOptions("h:1", threads=3))
+
+
+@pytest.mark.parametrize(
+    ("options", "machines", "wanted", "gpu", "workers"),
+    [
+        (RayOptions("auto", device="cpu"), [[{}], [{}], [{"CPU": 4.0}]], "a CPU", False, 4),
+        (RayOptions("auto"), [[{}], [{}], [{"CPU": 8.0, "GPU": 2.0}]], "a CPU", True, 2),
+        (RayOptions("auto", threads=4), [[{"CPU": 2.0}], [{"CPU": 2.0}, {"CPU": 8.0}]], "4 CPUs", False, 2),
+        (
+            RayOptions("auto", workers=3, device="cuda"),
+            [[{"CPU": 2.0}], [{"CPU": 2.0}], [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}]],
+            "a GPU and a CPU",
+            True,
+            3,
+        ),
+    ],
+)
+def test_a_machine_that_is_still_to_come_is_waited_for_before_anything_is_decided(
+    options: RayOptions,
+    machines: list[list[dict[str, float]]],
+    wanted: str,
+    gpu: bool,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    joining = chain(machines, repeat(machines[-1]))
+    monkeypatch.setattr(cluster, "_nodes", lambda: next(joining))
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
+    found = RayCluster.at_hand(options)
+    assert (found.gpu, found.workers) == (gpu, workers)
+    told = f"--ray: auto: no machine of the cluster has {wanted} yet; waiting for up to 600 s\n"
+    assert capsys.readouterr().err == told
+
+
+def test_machines_that_do_not_come_are_named_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_have(monkeypatch, {})
+    monkeypatch.setattr(cluster, "_JOINING", 0.0)
+    with pytest.raises(RayError, match=r"no machine of the cluster has a CPU$"):
+        RayCluster.at_hand(RayOptions("auto", device="cpu"))
 
 
 def test_workers_without_a_cluster_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

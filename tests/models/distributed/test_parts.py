@@ -20,9 +20,10 @@ from models.datasets import simulated_logs
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource, Summary
 from models.distributed import parts
-from models.distributed.cluster import RayError, RayOptions
+from models.distributed.cluster import RayError
 from models.distributed.parts import WritePart, write_parts
 from models.locks import only_writer
+from tests.models.distributed.machines import TWO_CORES
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
 TOTAL = 60
@@ -50,7 +51,7 @@ def source(rows: Rows = Rows(), total: int = TOTAL) -> ListSource:
 
 
 def written(path: Path, from_: ListSource, count: int = 4, done: Callable[[int], object] = lambda _: None) -> Summary:
-    return write_parts(path, from_, parts=count, options=RayOptions("local"), done=done)
+    return write_parts(path, from_, parts=count, cluster=TWO_CORES, done=done)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

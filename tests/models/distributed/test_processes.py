@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.training.processes import Processes, own_device
+from models.training.processes import Processes, claim_device
 from tests.models.distributed.namespace import require_namespace, run
 from tests.models.distributed.shared_batches import history, trained
 
@@ -40,7 +40,20 @@ def test_without_a_process_group_there_is_one_process() -> None:
     assert alone.wrap(model) is model
     alone.agree({"lists": "these"})
     alone.wait()
-    assert own_device(torch.device("cpu")) == torch.device("cpu")
+    assert claim_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("rank", "gpu"), [("0", 0), ("1", 1), ("5", 1)])
+def test_each_process_of_a_machine_makes_a_gpu_of_its_own_the_current_one(
+    rank: str, gpu: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = list[torch.device]()
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(Processes, "here", lambda: Processes(int(rank), 6))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert claim_device(torch.device("cuda")) == torch.device("cuda", gpu)
+    assert current == [torch.device("cuda", gpu)]
 
 
 @pytest.mark.ray

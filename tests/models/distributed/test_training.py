@@ -11,14 +11,12 @@ import pytest
 
 from models.cli import main
 from models.distributed import training
-from models.distributed.cluster import RayError, RayOptions
+from models.distributed.cluster import RayCluster, RayError, RayOptions
 from models.distributed.training import _failure, _work, train_on_ray
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import STATE_FILE
-from tests.models.distributed.machines import let_have
-
-LOCAL = RayOptions("local", workers=2)
+from tests.models.distributed.machines import TWO_CORES, let_have
 
 
 def nothing(device: str, resume: bool) -> str:
@@ -27,22 +25,22 @@ def nothing(device: str, resume: bool) -> str:
 
 def test_a_run_that_has_begun_is_only_gone_on_with_when_asked(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no run to resume"):
-        train_on_ray(nothing, tmp_path, LOCAL, resume=True)
+        train_on_ray(nothing, tmp_path, TWO_CORES, resume=True)
     (tmp_path / STATE_FILE).touch()
     with pytest.raises(ValueError, match="already holds a run; resume it or choose another folder"):
-        train_on_ray(nothing, tmp_path, LOCAL, resume=False)
+        train_on_ray(nothing, tmp_path, TWO_CORES, resume=False)
 
 
 def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     with only_one(tmp_path, ".ray.lock"), pytest.raises(LockedError, match="another process"):
-        train_on_ray(nothing, tmp_path, LOCAL, resume=False)
+        train_on_ray(nothing, tmp_path, TWO_CORES, resume=False)
 
 
 def test_a_wait_for_more_machines_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     let_have(monkeypatch, {"CPU": 2.0}, {"CPU": 1.0})
-    assert training._processes(RayOptions("head:6379", workers=3)) == 3
+    assert training._processes(RayCluster.at_hand(RayOptions("head:6379", workers=3))) == 3
     assert capsys.readouterr().err == ""
-    assert training._processes(RayOptions("head:6379", workers=4)) == 4
+    assert training._processes(RayCluster.at_hand(RayOptions("head:6379", workers=4))) == 4
     told = "--workers: 4 processes train together, and head:6379 has room for 3"
     assert capsys.readouterr().err == f"warning: {told}; the training waits for more machines\n"
 
@@ -50,7 +48,7 @@ def test_a_wait_for_more_machines_is_told(monkeypatch: pytest.MonkeyPatch, capsy
 def test_more_processes_than_this_machine_can_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     let_have(monkeypatch, {"CPU": 8.0, "GPU": 1.0})
     with pytest.raises(RayError, match="--workers: 2 processes train together, and local has room for 1"):
-        training._processes(LOCAL)
+        training._processes(RayCluster.at_hand(RayOptions("local", workers=2)))
 
 
 def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> None:
@@ -74,15 +72,15 @@ def test_a_problem_of_the_input_is_told_and_not_tried_again(tmp_path: Path) -> N
 def test_a_problem_that_a_killed_command_left_is_not_one_of_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(work: Callable[[str, bool], str], folder: Path, _: RayOptions) -> str:
+    def fit(work: Callable[[str, bool], str], folder: Path, _: RayCluster) -> str:
         with pytest.raises(LockedError, match="another process"):
-            train_on_ray(nothing, folder, LOCAL, resume=False)
+            train_on_ray(nothing, folder, TWO_CORES, resume=False)
         return _work({"work": work, "folder": folder, "device": "cpu"})
 
     (tmp_path / ".ray" / "train").mkdir(parents=True)
     (tmp_path / ".ray" / "problem.txt").write_text("lists.parquet: is not there", "utf-8")
     monkeypatch.setattr(training, "_fit", fit)
-    assert train_on_ray(lambda device, resume: f"{device} {resume}", tmp_path, LOCAL, resume=False) == "cpu False"
+    assert train_on_ray(lambda device, resume: f"{device} {resume}", tmp_path, TWO_CORES, resume=False) == "cpu False"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,7 +95,7 @@ def test_a_run_keeps_others_out_until_its_files_are_deleted(tmp_path: Path, monk
 
     monkeypatch.setattr(training, "_fit", lambda *_: "report")
     monkeypatch.setattr(shutil, "rmtree", rmtree)
-    assert train_on_ray(nothing, tmp_path, LOCAL, resume=False) == "report"
+    assert train_on_ray(nothing, tmp_path, TWO_CORES, resume=False) == "report"
     assert refused == [True, True]
 
 

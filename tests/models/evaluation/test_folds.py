@@ -65,16 +65,6 @@ def test_a_folder_made_with_other_settings_is_not_mixed(tmp_path: Path, capsys: 
     assert "was begun with seed 0, not 4; choose another folder" in capsys.readouterr().err
 
 
-def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    arguments = fold_arguments(tmp_path)
-    train = {step.name: step.command for step in fold_commands(arguments, 2)}["train"]
-    assert "--resume" not in train
-    (tmp_path / "fold-2" / "run").mkdir(parents=True)
-    (tmp_path / "fold-2" / "run" / "last.pt").touch()
-    train = {step.name: step.command for step in fold_commands(arguments, 2)}["train"]
-    assert "--resume" in train
-
-
 def test_options_of_a_command_replace_the_recipes(tmp_path: Path) -> None:
     steps = {step.name: step.command for step in fold_commands(fold_arguments(tmp_path, export="--head-width 4"), 0)}
     assert steps["export"][steps["export"].index("--head-width") + 1] == "4"

@@ -89,16 +89,18 @@ def test_a_cross_fitted_run_is_resumed_to_the_same_end(
     fit = Setup.fit
     monkeypatch.setattr(Setup, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "parts", "--folds", "2")
+        train(data, tmp_path / "parts", "--folds", "2", "--resume", "auto")
     assert train(data, tmp_path / "parts", "--folds", "2") == 2
     assert "already holds a run" in capsys.readouterr().err
     for _ in range(2):  # resumed behind the folds, then again when all is done
-        resumed, same = trained(data, tmp_path / "parts", "--folds", "2", "--resume")
+        resumed, same = trained(data, tmp_path / "parts", "--folds", "2", "--resume", "auto")
         assert resumed == metrics
         weights = same.model.state_dict()
         assert all(torch.equal(w, weights[name]) for name, w in checkpoint.model.state_dict().items())
     assert train(data, tmp_path / "parts", "--folds", "2", "--resume", "--seed", "3") == 2
     assert "cannot be resumed" in capsys.readouterr().err
+    assert train(data, tmp_path / "parts", "--folds", "2", "--resume", "never") == 2
+    assert "invalid choice: 'never'" in capsys.readouterr().err
     assert train(data, tmp_path / "nothing", "--folds", "2", "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
 

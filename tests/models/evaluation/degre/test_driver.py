@@ -17,7 +17,6 @@ import pytest
 from models import cli
 from models.baselines.generators.training import train_baseline
 from models.data.list_writer import write_lists
-from models.distributed.cluster import RayOptions
 from models.evaluation.attempts import StepMaker
 from models.evaluation.degre import driver, planner_steps, searches
 from models.evaluation.degre import report as report_module
@@ -337,7 +336,6 @@ def test_workers_begin_the_steps_of_a_link_or_url_as_one_process_does(
 
     monkeypatch.setattr(driver, "run_in_parallel", run_in_parallel)
     monkeypatch.setattr(driver, "step_workers", lambda *_: nullcontext("some workers"))
-    monkeypatch.setattr(RayOptions, "gpu", lambda _: False)
     link = tmp_path / simulated.name
     link.symlink_to(shutil.copyfile(simulated, tmp_path / "v1.parquet"))
     data = {"link": str(link), "URL": simulated.as_uri(), "relative": simulated.name}[kind]
