@@ -26,7 +26,8 @@ _NOT_THERE: Final = (FileNotFoundError, ConnectionRefusedError, ConnectionResetE
 """The process has not begun to listen, or has ended while it was greeted."""
 
 _RETRY_SECONDS: Final = 0.05
-_KEPT_SECONDS: Final = 1.0
+
+KEPT_SECONDS: Final = 1.0
 """So long the connection before the present one stays, for requests that have begun with a model that it alone runs."""
 
 
@@ -35,6 +36,8 @@ class EngineLink:
 
     def __init__(self) -> None:
         self.in_background = 0
+        self.lost = 0
+        """Connections that have ended without being left."""
         self._times = RunTimes()
         self._connections: dict[Path, Connection] = {}
         """By the path of their socket, in the order in which they were first wanted."""
@@ -185,6 +188,7 @@ class EngineLink:
         if self._connections.get(path) is not lost:
             return
         del self._connections[path]
+        self.lost += 1
         if path in self._wanted:
             if path == self._used:
                 _log.warning("the engine process has gone: requests are answered without a model until it is replaced")
@@ -207,7 +211,7 @@ class EngineLink:
 
     async def _leave_later(self, paths: list[Path]) -> None:
         """Leave processes once their jobs are done."""
-        await asyncio.sleep(_KEPT_SECONDS)
+        await asyncio.sleep(KEPT_SECONDS)
         for path in paths:
             while path in self._connections and self._connections[path].pending:
                 await asyncio.sleep(_RETRY_SECONDS)

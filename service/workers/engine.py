@@ -18,6 +18,7 @@ from service.bundles.folder import BundleFolder
 from service.bundles.load import digest, identity
 from service.bundles.model import BundleError, Model
 from service.bundles.opening import LocalOpener
+from service.engines.link import KEPT_SECONDS
 from service.engines.listener import EngineListener, OwnEngine
 from service.engines.private import listen
 from service.engines.wire import Key
@@ -33,6 +34,9 @@ from service.workers.child import run_child, take_settings
 from service.workers.heartbeat import BEAT_SECONDS
 
 _log = logging.getLogger(__name__)
+_LEAVING_SECONDS: Final = KEPT_SECONDS + 1.0
+"""Least time for workers to leave after a reload, however short the drain of the service is."""
+
 _FAREWELL_SECONDS: Final = 0.1
 """Time to tell workers that what they wait for will not come."""
 
@@ -136,7 +140,7 @@ async def work(control: socket.socket) -> int:
             works = (server.obey(stop), server.beat(), stop_on_hang(server.watch, stop))
             tasks = [group.create_task(one) for one in works]
             await stop.wait()
-            await _see_workers_off(server, settings.drain_seconds)
+            await _see_workers_off(server, max(settings.drain_seconds, _LEAVING_SECONDS))
             server.remove_socket()
             for task in tasks:
                 task.cancel()

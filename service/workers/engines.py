@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from service.bundles.model import BundleError, Interrupted
+from service.bundles.model import BundleError
 from service.settings import Settings
 from service.workers import messages
-from service.workers.handle import ANSWER_SECONDS, End, EngineProcess, ProcessGone, ProcessLate
+from service.workers.handle import ANSWER_SECONDS, End, EngineFailed, EngineProcess, ProcessGone, ProcessLate
 from service.workers.restarts import Restarts, tell_of_fault
 
 _log = logging.getLogger(__name__)
@@ -37,10 +37,6 @@ _SEEN_SECONDS: Final = 0.5
 T = TypeVar("T")
 Models = Mapping[tuple[str, str], dict[str, str]]
 """The identities of models, by name and version."""
-
-
-class EngineFailed(Interrupted, RuntimeError):
-    """Engine processes could not be made ready, which says nothing about what was to serve."""
 
 
 @dataclass(eq=False)
@@ -130,11 +126,13 @@ class Engines:
             await asyncio.gather(*starts)
             if self._stopping:
                 raise EngineFailed("the service stops")
-        except BaseException:
+        except BaseException as error:
             for start in starts:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
             self._end(made)
+            if isinstance(error, BundleError):  # Another process of this try may have died since.
+                self._died.pop(added, None)
             raise
         self._staged.append(made)
         return made

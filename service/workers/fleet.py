@@ -26,9 +26,9 @@ from service.settings import Settings
 from service.status import Models, ModelStatus
 from service.telemetry.versions import SCENE, Version
 from service.workers import messages
-from service.workers.engines import EngineFailed, Engines
+from service.workers.engines import Engines
 from service.workers.fleet_part import catalogues_part, scenes_part
-from service.workers.handle import ANSWER_SECONDS, ProcessGone, ProcessLate, WorkerProcess
+from service.workers.handle import ANSWER_SECONDS, EngineFailed, ProcessGone, ProcessLate, WorkerProcess
 from service.workers.model_part import ModelPart, StagedModel
 
 _log = logging.getLogger(__name__)

@@ -42,6 +42,10 @@ class ProcessGone(Interrupted):
     """The process has ended, or will not answer any more."""
 
 
+class EngineFailed(Interrupted, RuntimeError):
+    """Engine processes are not there or not reached, which is no fault of a bundle."""
+
+
 class ProcessLate(Interrupted, RuntimeError):
     """The process did not answer an order in time; it may still carry it out."""
 
@@ -122,7 +126,8 @@ class ChildProcess:
         """Give an order and wait for its answer, which is of this kind.
 
         The time limit begins when the process has started. Raises `BundleError` if it refuses a bundle, `ProcessGone`
-        if it ends before it answers, `ProcessLate` after `seconds`, `RuntimeError` if it fails.
+        if it ends before it answers, `ProcessLate` after `seconds`, `EngineFailed` if it lost its engine process,
+        `RuntimeError` if it fails.
         """
         if self._gone:
             raise self._ended()
@@ -139,7 +144,7 @@ class ChildProcess:
         finally:
             self._waiting.pop(number, None)
         if isinstance(reply, Refused):
-            raise RuntimeError(reply.reason) if reply.fault else BundleError(reply.reason)
+            raise _problem(reply)
         if not isinstance(reply, kind):
             raise RuntimeError(f"{self} answered {type(command).__name__} with {type(reply).__name__}")
         return reply
@@ -261,6 +266,12 @@ class EngineProcess(ChildProcess):
 
     def why_ended(self, status: int) -> End:
         return "hung" if status == HUNG_STATUS else super().why_ended(status)
+
+
+def _problem(refused: Refused) -> Exception:
+    if refused.lost:
+        return EngineFailed(refused.reason)
+    return RuntimeError(refused.reason) if refused.fault else BundleError(refused.reason)
 
 
 Hear = Callable[[Any, Notice], None]

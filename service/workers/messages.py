@@ -219,11 +219,15 @@ class Counted(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was refused, because of what was to serve, or of a worker's `fault`."""
+    """The order was refused: for what was to serve, or else for a worker's `fault`.
+
+    Or its engine process was `lost` meanwhile.
+    """
 
     id: int
     reason: str
     fault: bool = False
+    lost: bool = False
 
 
 Reply = Done | Prepared | Described | Counted | Refused

@@ -20,7 +20,7 @@ from typing import Final
 from models.contract.catalogue.manifest import CatalogueError
 from service.access.keys import ApiKeys
 from service.bundles.load import identity
-from service.bundles.model import BundleError, Model
+from service.bundles.model import BundleError, Interrupted, Model
 from service.catalogues.load import CheckedCatalogue
 from service.catalogues.opening import Opened
 from service.engines.link import EngineLink
@@ -99,6 +99,8 @@ class Worker:
             reply = await self._answer(order)
         except (BundleError, SceneError, CatalogueError) as error:
             reply = messages.Refused(order.id, str(error))
+        except Interrupted as error:
+            reply = messages.Refused(order.id, str(error), lost=True)
         except Exception as error:
             _log.exception("an order of the supervisor failed")
             reply = messages.Refused(order.id, f"a worker failed: {error}", fault=True)
@@ -109,7 +111,7 @@ class Worker:
         match order.command:
             case messages.Prepare(number, name, version, engine):
                 self._prepare(number, name, version, None if engine is None else Path(engine))
-                prepared = await self._preparing[number].task
+                prepared = await self._prepared(self._preparing[number])
                 return messages.Prepared(order.id, identity(prepared.manifest))
             case messages.Commit(number):
                 model = self._switch(self._preparing.pop(number))
@@ -161,6 +163,16 @@ class Worker:
             opener = RemoteOpener(self._link, engine)
         task = asyncio.create_task(self._core.loader.prepare(name, version, opener))
         self._preparing[switch] = _Preparing(task, engine)
+
+    async def _prepared(self, preparing: _Preparing) -> Model:
+        """Wait for a version. Raises `BundleError`, and `Interrupted` if an engine process was lost meanwhile."""
+        lost = 0 if self._link is None else self._link.lost
+        try:
+            return await preparing.task
+        except BundleError as error:
+            if self._link is None or self._link.lost == lost:
+                raise
+            raise Interrupted(f"the engine process was lost: {error}") from error
 
     def _switch(self, prepared: _Preparing) -> Model:
         """Let a prepared version serve, with all others by the engine process that runs it."""

@@ -230,7 +230,7 @@ def later(path: Path) -> Path:
 def test_the_next_process_takes_over_and_the_one_before_ends_its_jobs(
     path: Path, later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_KEPT_SECONDS", 0.02)
+    monkeypatch.setattr(link_module, "KEPT_SECONDS", 0.02)
     old, new = Held(), Held()
 
     async def work() -> None:
@@ -398,7 +398,7 @@ def test_the_model_of_an_engine_process_is_described_and_neither_run_nor_warmed_
 
 def test_a_path_that_has_been_left_is_not_used_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that switches late may be told to use what all others have left already."""
-    monkeypatch.setattr(link_module, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(link_module, "KEPT_SECONDS", 0.0)
     later = path.with_name("1-0.sock")
 
     async def work() -> None:

@@ -203,6 +203,17 @@ def test_a_reload_moves_to_a_new_engine_process_without_a_pause(service: Service
     assert engine not in service.engines()
 
 
+def test_a_reload_costs_no_request_where_the_service_has_no_drain(folder: Path) -> None:
+    with serving(folder, *ONE, "--drain-seconds", "0") as service:
+        write_bundle(service.bundles, Options(version="2"))
+        with Clients(service.process.port) as clients:
+            eventually(lambda: clients.outcomes["none"] > 20)
+            for version in "2121":
+                assert service.reload(version)[0] == 200
+        assert clients.faults == []
+        assert set(clients.outcomes) == {"none"}
+
+
 def test_a_bundle_that_is_refused_leaves_the_engine_process_as_it_was(service: Service) -> None:
     (engine,) = service.engines()
     folder = write_bundle(service.bundles, Options(version="3"))

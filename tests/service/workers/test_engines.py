@@ -15,8 +15,9 @@ import pytest
 from service.bundles.model import BundleError
 from service.workers import heartbeat
 from service.workers.crew import Crew
-from service.workers.engines import EngineFailed, Engines, Generation
+from service.workers.engines import Engines, Generation
 from service.workers.fleet import Fleet
+from service.workers.handle import EngineFailed
 from tests.service.live import WAIT_SECONDS, make_settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no engine processes")
@@ -54,9 +55,9 @@ def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def with_engines(folder: Path, work: Callable[[Engines], Awaitable[None]], **settings: Any) -> None:
+def with_engines(folder: Path, work: Callable[[Engines], Awaitable[None]], count: int = 1, **settings: Any) -> None:
     async def main() -> None:
-        made = make_settings(provider="cpu", engine_processes=1, **settings)
+        made = make_settings(provider="cpu", engine_processes=count, **settings)
         engines = Engines(made, folder, on_end=lambda _: None, give_up=lambda _: None)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -123,6 +124,21 @@ def test_two_processes_of_one_try_that_end_together_count_once(tmp_path: Path) -
         assert [engines._has_died_before(one) for one in (tries[0], tries[0], tries[1])] == [False, False, True]
 
     with_engines(tmp_path, work)
+
+
+def test_a_death_beside_the_one_that_refused_a_bundle_is_forgotten_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(engines: Engines) -> None:
+        async def start(generation: Generation, _: int) -> None:
+            raise BundleError("twice") if engines._has_died_before(generation) else EngineFailed("once")
+
+        monkeypatch.setattr(engines, "_start", start)
+        for problem in (EngineFailed, BundleError, EngineFailed, BundleError):
+            with pytest.raises(problem):
+                await stage(engines)
+
+    with_engines(tmp_path, work, 2)
 
 
 def test_a_worker_waits_for_its_engine_process_as_long_as_all_models_may_take_to_load(tmp_path: Path) -> None:
