@@ -59,7 +59,7 @@ def _load(command: EntryPoint) -> ModuleType:
 def _missing(name: str, error: ModuleNotFoundError) -> SystemExit:
     return SystemExit(
         f"listwright {name}: needs {error.name!r}, which is not installed; "
-        "training and export need the extra: pip install 'listwright[cpu,train]'"
+        "training and export need the extra train: pip install '.[cpu,train]' in a checkout"
     )
 
 

@@ -19,7 +19,7 @@ def open_store(url: str) -> tuple[Any, str]:
         fsspec = importlib.import_module("fsspec")
         store, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise NoStoreError(f"{url}: {error}; pip install 'listwright[store]'") from error
+        raise NoStoreError(f"{url}: {error}; needs the extra store: pip install '.[store]' in a checkout") from error
     return store, str(path)
 
 

@@ -157,7 +157,7 @@ def load_ray(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise RayError(f"--ray: needs {error.name!r}; pip install 'listwright[train,ray]'") from error
+        raise RayError(f"--ray: needs {error.name!r}; pip install '.[train,ray]' in a checkout") from error
 
 
 @contextmanager

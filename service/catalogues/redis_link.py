@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 SCHEMES: Final = ("redis", "rediss", "unix")
-EXTRA: Final = "needs the package redis with hiredis: pip install 'listwright[redis]'"
+EXTRA: Final = "needs the package redis with hiredis: pip install '.[redis]' in a checkout"
 _PROTOCOL: Final = 2  # Every server speaks it.
 _END_SECONDS: Final = 0.5
 

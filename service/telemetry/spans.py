@@ -27,7 +27,7 @@ SPAN_RESULTS: Final[tuple[SpanResult, ...]] = get_args(SpanResult)
 CountSpans = Callable[[SpanResult, int], None]
 """Told how many spans have ended like this, from any thread."""
 
-EXTRA: Final = "needs the OpenTelemetry SDK: pip install 'listwright[otel]'"
+EXTRA: Final = "needs the OpenTelemetry SDK: pip install '.[otel]' in a checkout"
 
 
 class Tracing(Protocol):

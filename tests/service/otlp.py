@@ -18,7 +18,7 @@ from tests.service.live import HOST, WAIT_SECONDS, Live
 
 pb2 = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
-    reason="needs the extra otel: pip install 'listwright[otel]'",
+    reason="needs the extra otel: pip install '.[otel]'",
 )
 
 

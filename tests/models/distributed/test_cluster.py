@@ -56,7 +56,7 @@ def test_an_address_of_another_form_is_refused(place: str) -> None:
 
 def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RayError, match=r"pip install 'listwright\[train,ray\]'"), connected(RayOptions("local")):
+    with pytest.raises(RayError, match=r"needs 'ray'; pip install '\.\[train,ray\]'"), connected(RayOptions("local")):
         pass
 
 
