@@ -72,7 +72,8 @@ class ModelStatus(BaseModel):
     fingerprint: str = Field(description="SHA-256 of the feature spec.")
     list_length: int = Field(description="L: the longest list that the model makes, and the default top_n.")
     max_queues: int
-    max_candidates: int = Field(description="Most candidates that the model looks at; the rest follow by the fallback.")
+    max_encoded: int = Field(description="Most candidates that the model looks at; the rest follow by the fallback.")
+    max_candidates: int = Field(description="As `max_encoded`; not that of `limits` in `/v1/models/{name}`.")
     head_width: int
     beam_width: int = Field(description="Number of lists that are built side by side; 1: greedy.")
     queues: list[dict[str, str]] = Field(description="Default queues in priority order.")
@@ -193,6 +194,7 @@ def describe_model(model: Model, registry: Registry, catalogues: Catalogues) -> 
         fingerprint=m.spec.fingerprint,
         list_length=m.limits.list_length,
         max_queues=m.limits.queues,
+        max_encoded=m.limits.slots,
         max_candidates=m.limits.slots,
         head_width=m.limits.head_width,
         beam_width=m.limits.beam_width,

@@ -121,7 +121,7 @@ def _invalid(message: str, body: bytes) -> Problem:
     if (name in _REQUIRED or path.startswith("candidates.id[")) and problem.endswith(_GOT_NULL):
         problem = "is null, which means missing; it is required"
     elif _GOT_NUMBER.fullmatch(problem):
-        problem = 'must be a string, not a number: send "7", not 7'
+        problem = 'must be a string, not a number: put it in quotes, as "7"'
     if (in_columns := _COLUMN.fullmatch(path)) is not None:
         path = _find_in_columns(in_columns[2], body) or in_columns[1]
     elif path.endswith("[...]"):

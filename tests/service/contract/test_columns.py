@@ -166,7 +166,7 @@ EIGHT = [0.1] * 8
             "has 2 numbers, but that of candidates[0] has 1",
             changed(embedding=[[1], [1], [1, 2], *[None] * 5]),
         ),
-        ("candidates.id[1]", 'must be a string, not a number: send "7", not 7', changed(id=["a", 7])),
+        ("candidates.id[1]", 'must be a string, not a number: put it in quotes, as "7"', changed(id=["a", 7])),
         ("candidates.id[1]", "is null, which means missing; it is required", changed(id=["a", None])),
         ("candidates.id[1]", "length >= 1", changed(id=["a", ""])),
         ("candidates.id[1]", "length <= 256", changed(id=["a", "b" * 257])),

@@ -118,7 +118,7 @@ def test_what_is_required_may_not_be_null_and_the_answer_says_so(server: Live) -
     ],
 )
 def test_a_number_for_a_text_is_refused_with_what_to_send(server: Live, field: str, sent: dict[str, Any]) -> None:
-    assert_problem(server.post(sent), 422, "invalid-request", field, 'send "7", not 7')
+    assert_problem(server.post(sent), 422, "invalid-request", field, 'put it in quotes, as "7"')
 
 
 def test_what_is_decoded_is_read_as_if_null_were_missing() -> None:

@@ -178,7 +178,7 @@ def test_a_body_full_of_names_that_nothing_uses_is_answered_soon(server: Live) -
 
 @pytest.mark.parametrize("number", [7, 7.5])
 def test_a_number_for_text_is_refused_and_the_refusal_says_what_to_do(server: Live, number: float) -> None:
-    problem = 'must be a string, not a number: send "7", not 7'
+    problem = 'must be a string, not a number: put it in quotes, as "7"'
     for field, sent in (
         ("candidates[0].id", {"candidates": [candidate(0, id=number)]}),
         ("request_id", {"request_id": number}),
