@@ -285,7 +285,7 @@ MINE: Final = Figure(
     10_000 / 281.8,
     "requests/s",
     "measured",
-    "docs/results/degre-movielens.md#what-each-step-took",
+    "docs/results/2026-11-23-degre-movielens.md#what-each-step-took",
     "| mined/b8-local-search/mix-0 | 281.8 | slates 10000 |",
 )
 MINE_BEAM: Final = Figure(
@@ -293,7 +293,7 @@ MINE_BEAM: Final = Figure(
     10_000 / 62.4,
     "requests/s",
     "measured",
-    "docs/results/degre-movielens.md#what-each-step-took",
+    "docs/results/2026-11-23-degre-movielens.md#what-each-step-took",
     "| mined/b8/mix-0 | 62.4 | slates 10000 |",
 )
 
