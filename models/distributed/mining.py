@@ -91,9 +91,8 @@ class ShardActor:
 class RayFill:
     """Mine the missing shards of a run by the actors of a cluster.
 
-    `evaluator` is the checkpoint that the run was made with. Raises
-    `ValueError` as an actor does, a `MinedError` for files that cannot be read or written, and `RayError` for a run
-    that failed otherwise.
+    `evaluator` is the checkpoint that the run was made with. Raises `ValueError` as an actor does, a `MinedError` for
+    files that cannot be read or written, and `RayError` for a run that failed otherwise.
     """
 
     evaluator: Path

@@ -34,9 +34,8 @@ Work = Callable[[str, bool], str]
 def train_on_ray(work: Work, folder: Path, cluster: RayCluster, *, resume: bool) -> str:
     """Let the processes of a cluster `work` on a run, and return its report.
 
-    The report is that of the first process. `work` must be picklable, and
-    paths in it absolute. Raises `ValueError` as training does, `locks.LockedError` if another works in `folder`, and
-    `RayError` if too many processes were lost.
+    The report is that of the first process. `work` must be picklable, and paths in it absolute. Raises `ValueError` as
+    training does, `locks.LockedError` if another works in `folder`, and `RayError` if too many processes were lost.
     """
     _check_folder(folder, resume)
     with only_one(folder, _LOCK):
