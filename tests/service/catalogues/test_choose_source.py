@@ -61,7 +61,7 @@ def test_a_url_that_cannot_work_is_refused_by_name(url: str, why: str) -> None:
 @pytest.mark.parametrize("missing", ["redis.asyncio.connection", "hiredis"])
 def test_without_the_package_the_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(SettingsError, match=NAMED + r"needs the package redis.*listwright\[redis\]"):
+    with pytest.raises(SettingsError, match=NAMED + r"needs the package redis.*\.\[redis\]"):
         check_live(make_settings(catalogue_live="redis://cache"))
 
 

@@ -98,7 +98,7 @@ def test_without_the_extra_the_setting_is_an_error_that_names_it(monkeypatch: py
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     check_traces(make_settings())
-    with pytest.raises(SettingsError, match=r"LISTWRIGHT_OTLP_ENDPOINT \(--otlp-endpoint\): .*listwright\[otel\]"):
+    with pytest.raises(SettingsError, match=r"LISTWRIGHT_OTLP_ENDPOINT \(--otlp-endpoint\): .*\.\[otel\]"):
         check_traces(make_settings(otlp_endpoint="http://localhost:4318"))
 
 
