@@ -149,14 +149,14 @@ def _differences(tables: Mapping[str, Any], titles: Mapping[str, str]) -> Iterat
                 name=f"{entry['ours']}-{entry['theirs']}",
                 title=f"less {entry['theirs']}",
                 group=entry["ours"],
-                figures=[_figure(entry["difference"][str(k)]) for k in PERCENTS],
+                figures=[*(_figure(entry["difference"][str(k)]) for k in PERCENTS), _figure(entry["value"])],
             )
             for entry in table
         ]
 
-    columns = [Column(title=rate, form="change", digits=4) for rate in _RATES]
-    caption = f"Hit rate of the planner in the heading less that of the row, paired by request. {_INTERVALS}"
-    return _per_judge("differences", "Paired differences", "Hit rates", caption, columns, tables, titles, rows)
+    columns = [Column(title=name, form="change", digits=4) for name in (*_RATES, "mean value")]
+    caption = f"The planner in the heading less that of the row, paired by request. {_INTERVALS}"
+    return _per_judge("differences", "Paired differences", "All measures", caption, columns, tables, titles, rows)
 
 
 def _gains(

@@ -25,7 +25,7 @@ from models.evaluation.degre.scores import PlannerRun, finished_valuers, load_va
 from models.evaluation.degre.value_steps import load_comparison, load_exhaustive, load_orders
 from models.evaluation.degre.workspace import Workspace, exhaustive_step
 from models.evaluation.steps import read_marker
-from models.judging.metrics import Interval, bootstrap_interval, mean_interval
+from models.judging.metrics import Interval, bootstrap_interval, mean_interval, paired_interval
 
 SEED: Final = 0
 """Of every bootstrap."""
@@ -58,14 +58,15 @@ class Bench:
         return {"order_share": share, "rows": [self._hit_row(planner, seeds) for planner in planners]}
 
     def differences(self, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
-        """Pair hit rates of `ours` and `theirs` on the same requests, but for ceilings."""
+        """Pair hit rates and values of `ours` and `theirs` on the same requests, but for ceilings."""
         rows = []
         for a, b in ((a, b) for a in ours for b in theirs if a != b and not self._is_ceiling(b)):
             x, y = self.values(a, seeds), self.values(b, seeds)
             if x and y and len(x[0]) == len(y[0]):
                 found = {k: hit_rate.hit_difference(x, y, self._comparison, k, seed=SEED) for k in PERCENTS}
                 difference = {str(k): asdict(interval) for k, interval in found.items()}
-                rows.append({"ours": a.title, "theirs": b.title, "difference": difference})
+                worth = paired_interval(np.mean(x, axis=0), np.mean(y, axis=0), seed=SEED)
+                rows.append({"ours": a.title, "theirs": b.title, "difference": difference, "value": asdict(worth)})
         return rows
 
     def distances(self, planners: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:

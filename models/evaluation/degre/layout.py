@@ -43,14 +43,15 @@ def _hit_row(entry: Mapping[str, Any]) -> list[str]:
 
 
 def difference_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Show paired differences of hit rates, one table per judge."""
+    """Show paired differences of hit rates and of values, one table per judge."""
     if not any(tables.values()):
         return MISSING
 
     def row(entry: Mapping[str, Any]) -> list[str]:
-        return [entry["ours"], entry["theirs"], *(_signed(entry["difference"][str(k)]) for k in PERCENTS)]
+        differences = [*(entry["difference"][str(k)] for k in PERCENTS), entry["value"]]
+        return [entry["ours"], entry["theirs"], *map(_signed, differences)]
 
-    return _per_judge(tables, titles, ["planner", "less", *_RATES], row, texts=2)
+    return _per_judge(tables, titles, ["planner", "less", *_RATES, "mean value"], row, texts=2)
 
 
 def distance_tables(tables: Mapping[str, Any], titles: Mapping[str, str]) -> str:

@@ -95,7 +95,7 @@ def markdown(space: Workspace, report: dict[str, Any]) -> str:
         f"## Generators (Table 2's form)\n\n{layout.CEILING}: searches the judge itself, and is a ceiling under it.",
         layout.hit_tables(report["hit_rates"], titles),
         *_picture(space, layout.BARS_FILE),
-        "## Paired differences of hit rates",
+        "## Paired differences",
         layout.difference_tables(report["differences"], titles),
         f"## Gains over the {prior}",
         show_gains(report["gains"]),

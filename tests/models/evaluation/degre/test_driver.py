@@ -80,6 +80,15 @@ def test_planners_that_search_the_judge_itself_are_ceilings_and_no_rivals(whole:
     assert "evaluator, greedy" in {d["theirs"] for d in report["differences"]["primary"]}
 
 
+def test_paired_values_are_the_differences_of_the_mean_values(whole: Path) -> None:
+    report = _report(whole)
+    for judge, pairs in report["differences"].items():
+        mean = {row["title"]: row["value"]["mean"] for row in report["hit_rates"][judge]["rows"] if row["requests"]}
+        for pair in pairs:
+            assert pair["value"]["low"] <= pair["value"]["mean"] <= pair["value"]["high"]
+            assert pair["value"]["mean"] == pytest.approx(mean[pair["ours"]] - mean[pair["theirs"]], abs=1e-6)
+
+
 def test_nothing_is_better_than_the_exhaustive_optimum_under_its_own_evaluator(whole: Path) -> None:
     rows = {row["title"]: row for row in _report(whole)["exhaustive"]["own"]["rows"]}
     optimum = rows["evaluator, exhaustive"]
