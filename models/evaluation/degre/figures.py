@@ -58,7 +58,7 @@ class Bench:
         return {"order_share": share, "rows": [self._hit_row(planner, seeds) for planner in planners]}
 
     def differences(self, ours: Sequence[PlannerRow], theirs: Sequence[PlannerRow], seeds: int) -> list[dict[str, Any]]:
-        """Pair hit rates and values of `ours` and `theirs` on the same requests, but for ceilings."""
+        """Pair the hit rates and values of planners on the same requests, but for ceilings."""
         rows = []
         for a, b in ((a, b) for a in ours for b in theirs if a != b and not self._is_ceiling(b)):
             x, y = self.values(a, seeds), self.values(b, seeds)
