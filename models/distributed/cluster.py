@@ -94,7 +94,7 @@ class RayCluster:
         """Count the workers, once a machine has room for one. Raises `RayError` without any."""
         nodes = _nodes()
         if options.address != LOCAL and not _room(options, nodes):
-            nodes = _wait_for_room(options)
+            nodes = _wait_for_room(options, _needs_text(options, nodes))
         room = _room(options, nodes)
         if not room:
             raise RayError(f"--ray: {options.address}: no machine of the cluster has {_needs_text(options, nodes)}")
@@ -107,12 +107,11 @@ class RayCluster:
         return "cuda" if self.gpu else "cpu"
 
 
-def _wait_for_room(options: RayOptions) -> list[_Node]:
-    """Wait for a machine that can run a worker, and say so.
+def _wait_for_room(options: RayOptions, wanted: str) -> list[_Node]:
+    """Wait for a machine that has what is `wanted`, and say so.
 
     Return the machines that there are then, or after `_JOINING` seconds without one.
     """
-    wanted = _needs_text(options, _nodes())
     print(
         f"--ray: {options.address}: no machine of the cluster has {wanted} yet; waiting for up to {_JOINING:g} s",
         file=sys.stderr,

@@ -103,7 +103,7 @@ class EngineServer:
             return messages.Refused(order.id, str(error))
         except Exception as error:
             _log.exception("an order of the supervisor failed")
-            return messages.Refused(order.id, f"an engine process failed: {error}", fault=True)
+            return messages.Refused(order.id, f"an engine process failed: {error}", cause="fault")
         return messages.Done(order.id)
 
     async def _load(self, name: str, version: str, quietly: bool) -> dict[str, str]:

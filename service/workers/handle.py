@@ -269,9 +269,8 @@ class EngineProcess(ChildProcess):
 
 
 def _problem(refused: Refused) -> Exception:
-    if refused.lost:
-        return EngineFailed(refused.reason)
-    return RuntimeError(refused.reason) if refused.fault else BundleError(refused.reason)
+    kinds: dict[str, type[Exception]] = {"content": BundleError, "fault": RuntimeError, "lost": EngineFailed}
+    return kinds[refused.cause](refused.reason)
 
 
 Hear = Callable[[Any, Notice], None]

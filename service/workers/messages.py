@@ -219,15 +219,14 @@ class Counted(Struct, tag=True, frozen=True):
 
 
 class Refused(Struct, tag=True, frozen=True):
-    """The order was refused: for what was to serve, or else for a worker's `fault`.
+    """The order was refused.
 
-    Or its engine process was `lost` meanwhile.
+    The cause is what was to serve, a fault of the process itself, or its engine process, which was lost.
     """
 
     id: int
     reason: str
-    fault: bool = False
-    lost: bool = False
+    cause: Literal["content", "fault", "lost"] = "content"
 
 
 Reply = Done | Prepared | Described | Counted | Refused

@@ -100,10 +100,10 @@ class Worker:
         except (BundleError, SceneError, CatalogueError) as error:
             reply = messages.Refused(order.id, str(error))
         except Interrupted as error:
-            reply = messages.Refused(order.id, str(error), lost=True)
+            reply = messages.Refused(order.id, str(error), cause="lost")
         except Exception as error:
             _log.exception("an order of the supervisor failed")
-            reply = messages.Refused(order.id, f"a worker failed: {error}", fault=True)
+            reply = messages.Refused(order.id, f"a worker failed: {error}", cause="fault")
         self._channel.send(reply)
 
     async def _answer(self, order: messages.NumberedCommand) -> messages.Reply:
