@@ -99,7 +99,8 @@ def test_a_cross_fitted_run_is_resumed_to_the_same_end(
         assert all(torch.equal(w, weights[name]) for name, w in checkpoint.model.state_dict().items())
     assert train(data, tmp_path / "parts", "--folds", "2", "--resume", "--seed", "3") == 2
     assert "cannot be resumed" in capsys.readouterr().err
-    assert train(data, tmp_path / "parts", "--folds", "2", "--resume", "never") == 2
+    with pytest.raises(SystemExit, match="2"):
+        train(data, tmp_path / "parts", "--folds", "2", "--resume", "never")
     assert "invalid choice: 'never'" in capsys.readouterr().err
     assert train(data, tmp_path / "nothing", "--folds", "2", "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
