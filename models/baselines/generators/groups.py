@@ -15,15 +15,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from models.baselines.generators.goalrank import GoalRank
+from models.baselines.generators.gref import GReF
 from models.baselines.generators.lists import Utility, best_first, prior_list
-from models.baselines.generators.nlgr import put
+from models.baselines.generators.nlgr import NLGRGenerator, put
 from models.data.batches import Batch, batches, digest
 from models.data.slates import SlateArrays
 from models.nets.checkpoint import load_payload, save_payload, weights_digest
@@ -38,11 +40,8 @@ ListScorer = Callable[[Batch], Callable[[Tensor], Tensor]]
 """``scorer(batch)(lists)``: the value [B, K] of lists [B, K, L] of the batch's requests, which are read once."""
 
 
-class Sampler(Protocol):
-    """Generate and sample lists: a generator that groups can be made from."""
-
-    def generate(self, batch: Batch, length: int) -> Tensor: ...
-    def sample(self, batch: Batch, length: int, count: int) -> Tensor: ...
+Sampler = GReF | NLGRGenerator | GoalRank
+"""A generator that also draws lists, which groups can be made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,18 @@ class GroupOptions:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
+    @property
+    def starts(self) -> int:
+        """Count the lists that a group begins with, before any neighbours."""
+        return 2 + self.drawn
+
     def within(self, epochs: int) -> GroupOptions:
         """Limit the rounds to the number of `epochs`."""
         return dataclasses.replace(self, rounds=min(self.rounds, epochs))
 
     def size(self, length: int) -> int:
         """Return G for lists of `length`."""
-        return 2 + self.drawn + self.bases * length
+        return self.starts + self.bases * length
 
     def calls(self, length: int) -> int:
         """Count the lists that the evaluator scores for a request, in all rounds."""
@@ -160,7 +164,8 @@ class GroupMaker:
     """Make the groups of several splits, and keep each in a file for resumed runs.
 
     `splits` by name, the `evaluator` whose values count at their `worth`, and `seed` of all draws. A file whose
-    requests, lists, evaluator, worth, options or seed are others raises `ValueError`; a damaged one `CheckpointError`.
+    requests, evaluator, worth, options or seed are others, or which was drawn from other groups or another generator,
+    raises `ValueError`; a damaged one `CheckpointError`.
     """
 
     splits: Mapping[str, SlateArrays]
@@ -172,44 +177,58 @@ class GroupMaker:
 
     def first(self, folder: Path) -> dict[str, RewardedSlates]:
         """Make the groups of the first round, which methods of equal options share."""
-        return self._scored(folder, 0, lambda name, seed: first_lists(self.splits[name], self.options, seed))
+
+        def lists(name: str, seed: int) -> Tensor:
+            return first_lists(self.splits[name], self.options, seed)
+
+        return {name: self._kept(folder, name, 0, {}, lists) for name in self.splits}
 
     def renewed(
         self, previous: Mapping[str, RewardedSlates], model: Sampler, folder: Path, past: int
     ) -> dict[str, RewardedSlates]:
-        """Make the groups of the round after `past` others from `previous` groups and the generator."""
+        """Make the groups of the round after `past` others from `previous` groups and the generator.
 
-        def starts(name: str, seed: int) -> Tensor:
+        Those in the folder are taken without drawing again if previous groups and weights are the same.
+        """
+        weights = weights_digest(model)
+
+        def lists(name: str, seed: int) -> Tensor:
             return renewed_lists(previous[name], model, self.options, seed, self.device)
 
-        return self._scored(folder, past, starts)
+        return {
+            name: self._kept(
+                folder, name, past, {"previous groups": previous[name].digest, "generator": weights}, lists
+            )
+            for name in self.splits
+        }
 
-    def _scored(self, folder: Path, past: int, make: Callable[[str, int], Tensor]) -> dict[str, RewardedSlates]:
-        folder.mkdir(parents=True, exist_ok=True)
-        scored = {}
-        for i, (name, slates) in enumerate(self.splits.items()):
-            seed = int(np.random.SeedSequence([self.seed, i, past]).generate_state(1)[0])
-            starts = make(name, seed)
-            scored[name] = self._stored(folder / f"groups-{name}-{starts.shape[1]}.pt", slates, starts, seed)
-        return scored
-
-    def _stored(self, path: Path, slates: SlateArrays, starts: Tensor, seed: int) -> RewardedSlates:
+    def _kept(
+        self, folder: Path, name: str, past: int, drawn_from: Mapping[str, str], make: Callable[[str, int], Tensor]
+    ) -> RewardedSlates:
+        """Load a split's groups if the folder has them, else `make` its first lists, score them and keep them."""
+        number = list(self.splits).index(name)
+        seed = int(np.random.SeedSequence([self.seed, number, past]).generate_state(1)[0])
+        slates = self.splits[name]
         identity = {
             "requests": slates.digest,
-            "lists": digest({"starts": starts.numpy()}),
             "evaluator": weights_digest(self.evaluator),
             "worth": repr(self.worth),
             "options": repr(self.options),
             "seed": str(seed),
+            **drawn_from,
         }
+        # Methods of other options keep theirs in the same folder.
+        path = folder / f"groups-{name}-{self.options.starts}.pt"
         if path.exists():
             payload = load_payload(path, KIND)
             _check_identity(path, payload["identity"], identity)
-            return RewardedSlates(slates, **{name: payload[name] for name in _GROUP_ARRAYS})
+            return RewardedSlates(slates, **{key: payload[key] for key in _GROUP_ARRAYS})
+        starts = make(name, seed)
         self.evaluator.to(self.device).eval()
         scorer = evaluator_scorer(self.evaluator, self.worth)
         scored = score_groups(slates, starts, scorer, options=self.options, seed=seed, device=self.device)
-        save_payload(path, KIND, {"identity": identity} | {name: getattr(scored, name) for name in _GROUP_ARRAYS})
+        folder.mkdir(parents=True, exist_ok=True)
+        save_payload(path, KIND, {"identity": identity} | {key: getattr(scored, key) for key in _GROUP_ARRAYS})
         return scored
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from models.baselines.generators.goalrank import GoalRank, goalrank_loss
 from models.baselines.generators.gref import GReF, pretraining_loss, rerank_dpo_loss
-from models.baselines.generators.groups import GroupMaker, GroupOptions, RewardedSlates
+from models.baselines.generators.groups import GroupMaker, GroupOptions, RewardedSlates, Sampler
 from models.baselines.generators.lists import Utility
 from models.baselines.generators.nar4rec import NAR4Rec, nar4rec_loss
 from models.baselines.generators.nlgr import NLGRGenerator, nlgr_loss
@@ -79,7 +79,7 @@ class BaselineRun:
         for i in range(rounds):
             at = self.folder / stage / f"round-{i + 1}"
             if i:
-                assert isinstance(self.model, GReF | NLGRGenerator | GoalRank)
+                assert isinstance(self.model, Sampler)
                 self.model.eval()
                 scored = maker.renewed(scored, self.model, at, i)
             part = epochs * (i + 1) // rounds - epochs * i // rounds

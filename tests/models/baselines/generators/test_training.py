@@ -265,6 +265,26 @@ def test_later_groups_start_from_the_best_list_and_the_generator_s_own(tmp_path:
     assert (renewed.values.max(dim=1).values >= first["train"].values.max(dim=1).values - 1e-6).all()
 
 
+def test_later_groups_are_drawn_once_and_refused_under_other_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run takes them from the folder: for NLGR-G the draws are most of a round."""
+    maker = GroupMaker({"train": SLATES}, EVALUATOR, WORTH, FEW, 1, CPU)
+    first, model = maker.first(tmp_path), build("nlgr", SPEC)
+    assert isinstance(model, NLGRGenerator)
+    drawn = maker.renewed(first, model, tmp_path / "round-2", 1)["train"]
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "sample", None)
+        assert maker.renewed(first, model, tmp_path / "round-2", 1)["train"].digest == drawn.digest
+    other = {"train": replace(first["train"], values=first["train"].values + 1)}
+    with pytest.raises(ValueError, match=r"groups-train-4\.pt: holds groups of another previous groups"):
+        maker.renewed(other, model, tmp_path / "round-2", 1)
+    with torch.no_grad():
+        model.masked.add_(1)
+    with pytest.raises(ValueError, match=r"groups-train-4\.pt: holds groups of another generator"):
+        maker.renewed(first, model, tmp_path / "round-2", 1)
+
+
 def test_a_baseline_of_another_spec_is_not_read(tmp_path: Path) -> None:
     run("prm", tmp_path / "a")
     with pytest.raises(CheckpointError, match="fingerprint"):
