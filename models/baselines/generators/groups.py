@@ -205,7 +205,10 @@ class GroupMaker:
     def _kept(
         self, folder: Path, name: str, past: int, drawn_from: Mapping[str, str], make: Callable[[str, int], Tensor]
     ) -> RewardedSlates:
-        """Load a split's groups if the folder has them, else `make` its first lists, score them and keep them."""
+        """Load a split's groups, or make and keep them where the folder has none.
+
+        `make` gives the first lists, whose groups are then scored.
+        """
         number = list(self.splits).index(name)
         seed = int(np.random.SeedSequence([self.seed, number, past]).generate_state(1)[0])
         slates = self.splits[name]
