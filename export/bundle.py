@@ -12,13 +12,12 @@ import dataclasses
 import hashlib
 import json
 import math
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import onnx
 
@@ -32,9 +31,8 @@ from models.contract.formulas import FormulaError, compile_formula
 from models.contract.manifest import DiversityDefaults, Limits, Manifest, Partition, QueueSpec
 from models.contract.rules.tensors import GROUPS
 from models.contract.tensor_specs import RuledGraph
+from models.contract.versions import FOLDER_NAME, FOLDER_NAME_RULE
 from models.planners.graphs.graph import OPSET
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ExportError(ValueError):
@@ -65,8 +63,8 @@ class BundleOptions:
 
     def __post_init__(self) -> None:
         for key in ("name", "version"):
-            if not _NAME.fullmatch(getattr(self, key)):
-                raise ExportError(f"{key}: must be letters, digits, '.', '_' or '-', not {getattr(self, key)!r}")
+            if not FOLDER_NAME.fullmatch(getattr(self, key)):
+                raise ExportError(f"{key}: must be {FOLDER_NAME_RULE}, not {getattr(self, key)!r}")
         if not 1 <= len(self.queues) <= self.limits.queues:
             raise ExportError(f"queues: must be 1 to {self.limits.queues} queues, not {len(self.queues)}")
         named = [(f"queue {queue.name!r}", queue.score) for queue in self.queues]

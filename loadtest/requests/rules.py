@@ -12,18 +12,19 @@ _BRANDS: Final = ("b1", "b1", "b1", "b2", "b2", "b3")
 _MANY_BRANDS: Final = tuple(f"b{i}" for i in range(60))
 """More than a graph has groups for, where a cap counts each of them."""
 
+_MOST_CANDIDATES: Final = 30
 _MANY_CANDIDATES: Final = 200
 _MANY_SHARE: Final = 0.1
 _SOURCES: Final = ("new", "catalogue")
 
 
-def ruled_request(rng: random.Random, most: int = 30) -> dict[str, Any]:
+def ruled_request(rng: random.Random) -> dict[str, Any]:
     """Draw a request with rules that are valid, and that may be impossible to keep.
 
     One in ten has many candidates of many brands.
     """
     brands = _MANY_BRANDS if rng.random() < _MANY_SHARE else _BRANDS
-    ids = [f"i{i}" for i in range(_MANY_CANDIDATES if brands is _MANY_BRANDS else rng.randint(1, most))]
+    ids = [f"i{i}" for i in range(_MANY_CANDIDATES if brands is _MANY_BRANDS else rng.randint(1, _MOST_CANDIDATES))]
     top_n = rng.randint(1, 15)
     blocked = rng.sample(ids, rng.randint(0, len(ids) // 3))
     shown = [*rng.sample(ids, rng.randint(0, len(ids) // 4)), *(f"old{i}" for i in range(rng.randint(0, 4)))]

@@ -106,7 +106,7 @@ def reload_figures(window: Window, answers: Answers, reloads: Sequence[TimedRelo
         during=Stretch.of(window.where(_within(window, periods))),
         reference=Stretch.of(window.where(_within(window, references))),
         switched=sum(_switched(window, answers, r, end) for r, end in zip(reloads, nexts, strict=True)),
-        failed=failures(window),
+        failed=window.failures(),
         faults=answers.faults,
     )
 
@@ -115,12 +115,6 @@ def _within(window: Window, stretches: Sequence[tuple[float, float]]) -> Mask:
     """Mark the requests that were due in any of the stretches of time."""
     due = window.records["intended"]
     return np.asarray(np.any([(due >= begin) & (due < end) for begin, end in stretches], axis=0))
-
-
-def failures(window: Window) -> dict[str, int]:
-    """Count the requests without a 200 or a 503, by status or kind of fault."""
-    statuses = {f"status {status}": n for status, n in window.statuses().items() if status not in (200, 503)}
-    return {**statuses, **window.faults()}
 
 
 def _switched(window: Window, answers: Answers, reload: TimedReload, end: float) -> bool:

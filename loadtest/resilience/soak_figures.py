@@ -76,12 +76,6 @@ class Soaked:
     slowest_scrape_ms: float
 
 
-def errors(window: Window) -> dict[str, int]:
-    """Count requests without an answer, or with any status but 200 and 503."""
-    statuses = {f"status {status}": n for status, n in window.statuses().items() if status not in (200, 503)}
-    return {**statuses, **window.faults()}
-
-
 def after_warm_up(samples: Sequence[Sample], warm_up: float) -> list[Sample]:
     """Keep the samples after the warm-up and outside reloads."""
     return [s for s in samples if s.second >= warm_up and s.steady]
@@ -121,7 +115,7 @@ def figures(
         p99_ms=nearest_rank(times, 0.99),
         degraded=float(np.mean(lists == DegradedField.YES)),
         refused=float(np.mean(window.answered & (window.records["status"] == 503))),
-        errors=errors(window),
+        errors=window.failures(),
         reloads=reloads,
         scrapes=scrapes,
         slowest_scrape_ms=slowest_scrape_ms,

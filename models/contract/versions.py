@@ -9,7 +9,8 @@ from typing import Final
 from packaging.version import InvalidVersion, Version
 
 FOLDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""Names that a version's folder may have."""
+"""Names that a bundle's folder, or a version's, may have."""
+FOLDER_NAME_RULE: Final = "1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit"
 
 
 def in_order(names: Sequence[str]) -> list[str]:

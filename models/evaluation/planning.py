@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,14 +15,14 @@ import torch
 from models.baselines.scorers.pointwise import PointwiseModel
 from models.contract.arrays import Ints
 from models.contract.features import Encoder
-from models.contract.manifest import MODEL_FILE, Limits, Manifest, Partition, QueueSpec
+from models.contract.manifest import Limits, Partition, QueueSpec
 from models.contract.partition import sorted_slots
-from models.contract.spec import OBJECTIVES, FeatureSpec
+from models.contract.spec import FeatureSpec
 from models.data.batches import Batch, join_chunks
 from models.data.records import ListRecord
 from models.data.slates import encode_slates
+from models.judging.list_orders import bypassed
 from models.nets.checkpoint import Checkpoint
-from models.nets.value import ListValueModel
 from models.planners.graphs.sort_gen import queue_graph
 from models.planners.objective import default_queues, objective_formula
 from models.planners.prepare import Preparer, formula_scores
@@ -69,23 +67,7 @@ class ServedPlanner:
         """
         prepare = preparer(checkpoint, length, head_width, beam_width, queues=queues, partition=partition)
         graph = queue_graph(checkpoint.model, prepare.limits, checkpoint.units)
-        return cls(prepare, GraphPlanner(graph.build({})), partial(keeps_sort, checkpoint.model))
-
-    @classmethod
-    def of_bundle(cls, folder: Path) -> ServedPlanner:
-        """Load a bundle of SORT-Gen from its folder.
-
-        Raises `SpecError` for a manifest that is none.
-        """
-        manifest = Manifest.read(folder)
-        prepare = Preparer(
-            Encoder(manifest.spec), manifest.limits, manifest.queues, manifest.partition, sort=manifest.fallback
-        )
-
-        def bypassed(preferences: Preferences) -> bool:
-            return manifest.bypassed(dict(zip(OBJECTIVES, preferences.weights, strict=True)))
-
-        return cls(prepare, GraphPlanner((folder / MODEL_FILE).read_bytes()), bypassed)
+        return cls(prepare, GraphPlanner(graph.build({})), lambda wish: bypassed(checkpoint.model, wish.weights))
 
     def __call__(self, records: Sequence[ListRecord], preferences: Preferences) -> Ints:
         """Plan candidate indices [n, m], −1 past the end where a request has fewer candidates than places."""
@@ -120,15 +102,6 @@ def preparer(
     limits = Limits(length, len(dealt), head_width, beam_width=beam_width)
     formula = objective_formula(checkpoint.spec, checkpoint.units)
     return Preparer(Encoder(checkpoint.spec), limits, dealt, partition, sort=formula)
-
-
-def keeps_sort(model: ListValueModel, preferences: Preferences) -> bool:
-    """Tell whether the sort's list is served, since nothing learnt enters a weighed objective."""
-    if model.config.head != "hazard":
-        return False
-    alpha, beta, gamma = preferences.weights
-    weighed = (alpha > 0, beta > 0 or gamma > 0)
-    return not any(uses and float(head.share) > 0 for head, uses in zip(model.hazard_heads, weighed, strict=True))
 
 
 def formula_sort(

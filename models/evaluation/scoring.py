@@ -25,7 +25,7 @@ from models.contract.partition import descending
 from models.contract.slots import ScoreTable
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.records import ListRecord
-from models.judging.metrics import Interval, bootstrap_interval, ndcg
+from models.judging.metrics import Interval, discounts, ndcg, ratio_interval
 from models.reranking.requests import candidate_fields
 
 Order = Ints
@@ -108,13 +108,13 @@ def score_list(record: ListRecord, orders: Mapping[str, Order], *, k: int, shuff
     ideal: dict[str, float] = {}
     scores: dict[str, dict[str, float]] = {}
     for objective, gains in _gains(record).items():
-        discounts = _discounts(k, len(gains))
-        best = float(np.sort(gains)[::-1][:k] @ discounts)
+        weights = discounts(min(k, len(gains)))
+        best = float(np.sort(gains)[::-1][:k] @ weights)
         if best == 0:
             continue
         ideal[objective] = best
         # In a random order every rank expects the mean gain.
-        row = {RANDOM: float(gains.mean() * discounts.sum()) / best}
+        row = {RANDOM: float(gains.mean() * weights.sum()) / best}
         for name, order in {LOGGED: np.arange(len(gains)), **orders}.items():
             score = ndcg(gains[order], k)
             assert score is not None
@@ -151,11 +151,7 @@ def weighted_interval(values: AnyFloats, weights: AnyFloats, *, seed: int) -> In
     With equal weights this is `metrics.mean_interval`. Raises `ValueError` if there are no lists.
     """
     weighted, weights = np.asarray(values * weights, np.float64), np.asarray(weights, np.float64)
-    return bootstrap_interval((weighted, weights), _ratio, seed=seed, level=0.95, draws=2000)
-
-
-def _ratio(weighted: AnyFloats, weights: AnyFloats, axis: int = -1) -> Any:
-    return weighted.sum(axis=axis) / weights.sum(axis=axis)
+    return ratio_interval(weighted, weights, seed=seed)
 
 
 def _objective(objective: str, results: Sequence[ListResult], comparison: ComparedOrders, seed: int) -> dict[str, Any]:
@@ -180,7 +176,3 @@ def _objective(objective: str, results: Sequence[ListResult], comparison: Compar
 def _gains(record: ListRecord) -> dict[str, Floats]:
     labels = zip(OBJECTIVES, (record.clicks, record.purchases, record.gmv), strict=True)
     return {name: np.array(values, np.float64) for name, values in labels if values is not None}
-
-
-def _discounts(k: int, n: int) -> Floats:
-    return 1 / np.log2(np.arange(2, min(k, n) + 2))

@@ -17,6 +17,7 @@ import torch
 
 from models.contract.arrays import AnyFloats, Ints
 from models.data.batches import Batch, ListArrays
+from models.judging.metrics import discounts
 from models.nets.value import ListValueModel
 from models.planners.search.beam import beam_search
 from models.planners.search.prefix import PrefixTree
@@ -45,20 +46,18 @@ def sorted_orders(data: ListArrays, worth: Worth, places: int = PLACES) -> Order
     return np.where(np.arange(order.shape[1]) < data.lengths[:, None], order, -1)
 
 
-def planned_orders(
-    model: ListValueModel, data: ListArrays, worth: Worth, *, device: torch.device, places: int = PLACES
-) -> Orders:
+def planned_orders(model: ListValueModel, data: ListArrays, worth: Worth, *, device: torch.device) -> Orders:
     """Find the orders [n, P] to serve: greedy plans over the list's items, or the sort.
 
     The sort is served if no correction of a weighted objective is kept (ρ = 0), and where the model values it higher.
     """
-    order = sorted_orders(data, worth, places)
+    order = sorted_orders(data, worth)
     if bypassed(model, worth.weights):
         return order
     # Lists of one length go through the beam together, without padding.
     for rows in _of_equal_length(data.lengths):
         part = data.take(rows)
-        length = min(int(part.lengths[0]), places)
+        length = min(int(part.lengths[0]), PLACES)
         batch: Batch = {**part.tensors(device), "valid": torch.from_numpy(part.filled).to(device)}
         found = beam_search(model, batch, worth, length, 1)
         plan, sort = found.lists[:, 0], torch.from_numpy(order[rows, :length]).to(device)
@@ -84,19 +83,19 @@ def bypassed(model: ListValueModel, weights: Triple) -> bool:
 
 def ndcg_of(orders: Orders, gains: AnyFloats) -> AnyFloats:
     """Compute NDCG@P of each order [n, P] under gains [n, L] as shown; NaN without gain."""
-    discounts = 1 / np.log2(np.arange(2, orders.shape[1] + 2))
-    found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ discounts
-    ideal = -np.sort(-gains, axis=1)[:, : orders.shape[1]] @ discounts
+    weights = discounts(orders.shape[1])
+    found = np.where(orders >= 0, np.take_along_axis(gains, np.maximum(orders, 0), axis=1), 0.0) @ weights
+    ideal = -np.sort(-gains, axis=1)[:, : orders.shape[1]] @ weights
     return _share(found, ideal)
 
 
 def random_ndcg(data: ListArrays, gains: AnyFloats, places: int = PLACES) -> AnyFloats:
     """Compute the expected NDCG of a random order of each list, [n]; NaN without gain."""
     width = min(places, gains.shape[1])
-    discounts = 1 / np.log2(np.arange(2, width + 2))
-    reach = np.where(np.arange(width) < data.lengths[:, None], discounts, 0.0).sum(axis=1)
+    weights = discounts(width)
+    reach = np.where(np.arange(width) < data.lengths[:, None], weights, 0.0).sum(axis=1)
     expected = gains.sum(axis=1) / np.maximum(data.lengths, 1) * reach
-    ideal = -np.sort(-gains, axis=1)[:, :width] @ discounts
+    ideal = -np.sort(-gains, axis=1)[:, :width] @ weights
     return _share(expected, ideal)
 
 

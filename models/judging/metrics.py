@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import bootstrap, kendalltau
 from sklearn.metrics import roc_auc_score
 
-from models.contract.arrays import AnyFloats, Bools
+from models.contract.arrays import AnyFloats, Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,21 @@ def rmse(predicted: AnyFloats, truth: AnyFloats) -> float:
     return float(np.sqrt(np.mean(np.square(predicted.astype(np.float64) - truth))))
 
 
+def discounts(places: int) -> Floats:
+    """Compute NDCG's weight of each place, 1/log2(rank + 1), [places]."""
+    weights: Floats = 1 / np.log2(np.arange(2, places + 2))
+    return weights
+
+
 def ndcg(gains: AnyFloats, k: int) -> float | None:
     """Compute NDCG@k of one list from `gains` [n] in the order shown.
 
     Gains are discounted by 1/log2(rank + 1) and divided by those of their best order. They may be clicks, purchases or
     currency. None if every gain is 0: such a list says nothing about order.
     """
-    discounts = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))
-    ideal = float(np.sort(gains)[::-1][:k] @ discounts)
-    return None if ideal == 0 else float(gains[:k] @ discounts) / ideal
+    weights = discounts(min(k, len(gains)))
+    ideal = float(np.sort(gains)[::-1][:k] @ weights)
+    return None if ideal == 0 else float(gains[:k] @ weights) / ideal
 
 
 def mean_interval(values: AnyFloats, *, seed: int, level: float = 0.95, draws: int = 2000) -> Interval:
@@ -110,6 +116,18 @@ def bootstrap_interval(
     )
     low, high = result.confidence_interval
     return Interval(found, float(low), float(high), count)
+
+
+def ratio_interval(above: AnyFloats, below: AnyFloats, *, seed: int) -> Interval:
+    """Divide Σ `above` by Σ `below` over the same lists, with the 95% bootstrap interval.
+
+    Raises `ValueError` if there are no lists.
+    """
+
+    def ratio(a: AnyFloats, b: AnyFloats, axis: int = -1) -> Any:
+        return a.sum(axis=axis) / b.sum(axis=axis)
+
+    return bootstrap_interval((above, below), ratio, seed=seed, level=0.95, draws=2000)
 
 
 def paired_interval(

@@ -147,11 +147,20 @@ class PointerGenerator(nn.Module):
         # Finished requests choose −1; their argmax is ignored.
         for _ in range(length):
             logits = self.point(self.decode(inputs)[:, -1:], rows)[:, 0]
-            best = score(logits).masked_fill(~left, -torch.inf).argmax(dim=-1)
-            chosen.append(torch.where(left.any(dim=-1), best, -1))
-            left = left.scatter(1, best[:, None], False)
-            inputs = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)
+            item, left, inputs = take_best(score(logits), left, inputs, rows)
+            chosen.append(item)
         return torch.stack(chosen, dim=1)
+
+
+def take_best(scores: Tensor, left: Tensor, inputs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Append the candidate of the best of `scores` [B, N] among those `left`, bool [B, N], to each list.
+
+    Return it, int64 [B] (−1 where none is left), those left then, and `inputs` [B, T, D] with its row of `rows`
+    [B, N, D] behind.
+    """
+    best = scores.masked_fill(~left, -torch.inf).argmax(dim=-1)
+    longer = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)
+    return torch.where(left.any(dim=-1), best, -1), left.scatter(1, best[:, None], False), longer
 
 
 def remaining(sequences: Tensor, valid: Tensor) -> Tensor:

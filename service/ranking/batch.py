@@ -27,9 +27,9 @@ from service.access.keys import ApiKeys
 from service.contract.batch import BatchResult, split_batch
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
-from service.contract.problems import BODY_TOO_LARGE, INTERNAL, MEDIA_TYPE, OVERLOADED, Problem, unavailable
+from service.contract.problems import BODY_TOO_LARGE, INTERNAL, OVERLOADED, Problem, unavailable
 from service.ranking.endpoint import EndpointOptions
-from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, own_headers, refused_outcome, server_timing
+from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, send_problem, server_timing
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
@@ -129,7 +129,7 @@ class BatchEndpoint:
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
-            _log.exception("batch %s failed", call.request_id, extra={"request_id": call.request_id})
+            _log.exception("batch %s failed", call.request_id, extra=exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
@@ -139,10 +139,8 @@ class BatchEndpoint:
 
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
         """Answer a batch with a problem."""
-        status, call = problem.kind.status, exchange.call
-        body = _encode(problem.document(call.request_id))
-        await send_bytes(send, status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])
-        self._end(exchange.record(refused_outcome(status), status, problem.kind.slug))
+        await send_problem(send, exchange.call, problem)
+        self._end(exchange.refused(problem))
 
     async def _answer(self, exchange: Exchange, receive: Receive) -> _Outcomes:
         """Return an outcome for each request.
@@ -210,7 +208,7 @@ class BatchEndpoint:
             self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
             raise
         except Exception:
-            _log.exception("request %s failed", call.request_id, extra={"request_id": call.request_id})
+            _log.exception("request %s failed", call.request_id, extra=exchange.log_ids)
             return self._refused(exchange, Problem(INTERNAL, "the log has the request id"))
 
     def _begin(self, call: Call, batch: _Batch) -> Exchange:
@@ -260,11 +258,10 @@ class BatchEndpoint:
         return _Outcome(_encode(BatchResult(status=200, response=response)), outcome)
 
     def _refused(self, exchange: Exchange, problem: Problem) -> _Outcome:
-        status = problem.kind.status
-        outcome = refused_outcome(status)
-        self._emit(exchange.record(outcome, status, problem.kind.slug))
+        record = exchange.refused(problem)
+        self._emit(record)
         document = problem.document(exchange.call.request_id)
-        return _Outcome(_encode(BatchResult(status=status, problem=document)), outcome, problem)
+        return _Outcome(_encode(BatchResult(status=record.status, problem=document)), record.outcome, problem)
 
     def _end(self, record: RequestRecord, found: Sequence[_Outcome] = ()) -> None:
         """Tell observers of a batch that has ended."""

@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from service.access.keys import ApiKeys
 from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
-from service.contract.problems import INTERNAL, MEDIA_TYPE, Problem
+from service.contract.problems import INTERNAL, Problem
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, own_headers, refused_outcome, server_timing
+from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, send_problem, server_timing
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
@@ -106,7 +106,6 @@ class RerankEndpoint:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Answered | None:
         """Send a list or a problem, and emit the record; return a list."""
         exchange = Exchange.begin(scope, self._tracing)
-        call = exchange.call
         try:
             self._identify(exchange, scope)
             answered = await self._rerank(exchange, scope, receive)
@@ -115,8 +114,7 @@ class RerankEndpoint:
         except Problem as problem:
             await self._refuse(exchange, send, problem)
         except Exception:
-            ids = {"request_id": call.request_id, "trace_id": call.trace.trace_id if call.trace else None}
-            _log.exception("request %s failed", call.request_id, extra=ids)
+            _log.exception("request %s failed", exchange.call.request_id, extra=exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             await self._send_list(exchange, send, answered[1])
@@ -222,10 +220,8 @@ class RerankEndpoint:
             self._admission.ended(ticket, late=reranked.would_degrade is not None or is_close(deadline))
 
     async def _refuse(self, exchange: Exchange, send: Send, problem: Problem) -> None:
-        status, call = problem.kind.status, exchange.call
-        headers = [*echo(call), *own_headers(problem)]
-        await send_bytes(send, status, _encode(problem.document(call.request_id)), MEDIA_TYPE.encode(), headers)
-        self._emit(exchange.record(refused_outcome(status), status, problem.kind.slug))
+        await send_problem(send, exchange.call, problem)
+        self._emit(exchange.refused(problem))
 
     def _emit(self, record: RequestRecord) -> None:
         for observe in self._observers:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from starlette.types import Scope
+import msgspec
+from starlette.types import Scope, Send
 
 from service.access.key import NO_KEY
 from service.bundles.model import Model
-from service.contract.problems import Problem
+from service.contract.problems import MEDIA_TYPE, Problem
 from service.contract.schemas import RerankRequest
 from service.ranking.rerank import Reranked
 from service.scenes.scene import NO_SCENE
@@ -19,15 +20,18 @@ from service.telemetry.records import (
     RequestRecord,
     SpanFacts,
     Stopwatch,
+    refused_outcome,
 )
 from service.telemetry.spans import SpanStopwatch, Tracing
 from service.transport.asgi import (
     Call,
     is_header_safe,
     read_call,
+    send_bytes,
 )
 
 CLIENT_CLOSED: Final = 499
+_encode: Final = msgspec.json.Encoder().encode
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -67,13 +71,28 @@ class Exchange:
         facts = SpanFacts(trace, call.arrival, clock.laps)
         return cls(call, clock, spans=facts)
 
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the request's trace, if it has one."""
+        return self.call.trace.trace_id if self.call.trace else None
+
+    @property
+    def log_ids(self) -> dict[str, str | None]:
+        """The fields of a log line by which the request is found again."""
+        return {"request_id": self.call.request_id, "trace_id": self.trace_id}
+
+    def refused(self, problem: Problem) -> RequestRecord:
+        """Make the record of a request that is answered with a problem."""
+        status = problem.kind.status
+        return self.record(refused_outcome(status), status, problem.kind.slug)
+
     def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
         """Make the record of a request that has ended like this."""
         call, clock, model, reranked = self.call, self.clock, self.model, self.reranked
         degraded = None if reranked is None else reranked.response.degraded
         return RequestRecord(
             request_id=call.request_id,
-            trace_id=call.trace.trace_id if call.trace else None,
+            trace_id=self.trace_id,
             outcome=outcome,
             status=status,
             seconds=clock.elapsed,
@@ -101,9 +120,10 @@ class Exchange:
         )
 
 
-def refused_outcome(status: int) -> RequestOutcome:
-    """Return the outcome of a request that was answered with a problem of this status."""
-    return "invalid" if status < 500 else "rejected" if status == 503 else "error"
+async def send_problem(send: Send, call: Call, problem: Problem) -> None:
+    """Answer a request with a problem."""
+    body = _encode(problem.document(call.request_id))
+    await send_bytes(send, problem.kind.status, body, MEDIA_TYPE.encode(), [*echo(call), *own_headers(problem)])
 
 
 def echo(call: Call) -> Headers:

@@ -103,13 +103,13 @@ def maximal_marginal_relevance(scores: Floats, rows: Floats32, trade_off: float,
             if mean_over is not None:
                 _charge_unknown(penalty, mean_over, known)
             value = gain - penalty
-        best = int(value.argmax())
-        chosen.append(best)
+        taken = int(value.argmax())
+        chosen.append(taken)
         if back:
-            recent[step % back] = charges[best] if known[best] else -np.inf
-        gain[best] = -np.inf
+            recent[step % back] = charges[taken] if known[taken] else -np.inf
+        gain[taken] = -np.inf
         if mean_over is not None:
-            mean_over[best] = 0.0
+            mean_over[taken] = 0.0
     return chosen
 
 

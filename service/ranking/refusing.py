@@ -17,7 +17,7 @@ from service.access.failures import peer_of
 from service.access.key import NO_KEY
 from service.access.keys import ApiKeys, KeyLimit
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, SHED, Problem, ProblemKind, unavailable
-from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord, SpanFacts
+from service.telemetry.records import NO_MODEL, RequestObserver, RequestRecord, SpanFacts, refused_outcome
 from service.telemetry.spans import Tracing
 from service.timing.admission import RefusalReason
 from service.transport.asgi import (
@@ -43,7 +43,6 @@ _DOCUMENT_END: Final = b'""}'
 """End of a problem document whose request id, its last field, is empty."""
 
 _MOST_LIMITS: Final = 128
-_UNAVAILABLE: Final = 503
 
 
 class CountRefusal(Protocol):
@@ -153,7 +152,7 @@ class HeadRefusals:
         record = RequestRecord(
             request_id=request_id,
             trace_id=None if trace is None else trace.trace_id,
-            outcome="rejected" if kind.status == _UNAVAILABLE else "invalid",
+            outcome=refused_outcome(kind.status),
             status=kind.status,
             seconds=seconds,
             reason=kind.slug,

@@ -54,6 +54,11 @@ ITEM_STATES: Final[tuple[ItemState, ...]] = get_args(ItemState)
 """Whether the catalogue of items has a candidate."""
 
 
+def refused_outcome(status: int) -> RequestOutcome:
+    """Return the outcome of a request that was answered with a problem of this status."""
+    return "invalid" if status < 500 else "rejected" if status == 503 else "error"
+
+
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
     """Count the encoded candidates of one request by `ITEM_STATES`."""

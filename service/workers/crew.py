@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from models.contract.catalogue.manifest import CatalogueError
 from service.access.key import ApiKey
@@ -18,10 +17,9 @@ from service.workers.fleet import Fleet
 from service.workers.gathering import Gatherer, SupervisorMetrics
 from service.workers.handle import ProcessGone, WorkerProcess
 from service.workers.messages import Done, Drain, TakeKeys
-from service.workers.restarts import Restarts, tell_of_fault
+from service.workers.restarts import REFUSED_SECONDS, Restarts, tell_of_fault
 
 _log = logging.getLogger(__name__)
-_REFUSED_SECONDS: Final = 10.0
 
 
 class Crew:
@@ -113,7 +111,7 @@ class Crew:
                 await self._see_off(self._workers[slot])
             if self._stopping.is_set():
                 return
-            delay = self._restarts.next_delay() if joined else _REFUSED_SECONDS
+            delay = self._restarts.next_delay() if joined else REFUSED_SECONDS
             if delay is None:
                 self.fail(f"workers have ended more than {self._restarts.most} times in a minute")
                 return

@@ -19,14 +19,11 @@ from service.bundles.model import BundleError
 from service.settings import Settings
 from service.workers import messages
 from service.workers.handle import ANSWER_SECONDS, End, EngineFailed, EngineProcess, ProcessGone, ProcessLate
-from service.workers.restarts import Restarts, tell_of_fault
+from service.workers.restarts import REFUSED_SECONDS, Restarts, tell_of_fault
 
 _log = logging.getLogger(__name__)
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 """The variable that says which GPUs a process may use."""
-
-_REFUSED_SECONDS: Final = 10.0
-"""Time between tries where it is not the process that fails, but what it is to load."""
 
 _END_SECONDS: Final = 3.0
 """Most time for a process to end whose workers have left."""
@@ -276,7 +273,7 @@ class Engines:
                 return
             await asyncio.sleep(delay)
             while not await self._replace(generation, place):
-                await asyncio.sleep(_REFUSED_SECONDS)
+                await asyncio.sleep(REFUSED_SECONDS)
             _log.info("%s serves", generation.processes[place])
 
     async def _replace(self, generation: Generation, place: int) -> bool:

@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+REFUSED_SECONDS: Final = 10.0
+"""Time between tries where it is not the process that fails, but what it is to load."""
+
 _log = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0

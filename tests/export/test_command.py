@@ -144,8 +144,8 @@ def test_every_option_reaches_the_bundle(saved: Path, tmp_path: Path) -> None:
         (["--queues", "0"], "--queues: must be at least 1, not 0"),
         (["--candidates", "50"], "--candidates: the queues of a value model say how many are looked at"),
         (["--queues", "2"], "queues: must be 1 to 2 queues, not 4"),
-        (["--name", "a/b"], "name: must be letters, digits"),
-        (["--version", "../1"], "version: must be letters, digits"),
+        (["--name", "a/b"], "name: must be 1 to 128 letters, digits"),
+        (["--version", "../1"], "version: must be 1 to 128 letters, digits"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_written(

@@ -67,15 +67,6 @@ def render(outcomes: Sequence[Outcome]) -> str:
     return f"{tabulate(fired, HEAD, 'pipe', disable_numparse=True)}\n\n{sums}"
 
 
-def causes() -> list[tuple[str, str]]:
-    """Return each alert, as the runbook writes it, and what makes it fire first."""
-    first: dict[str, str] = {}
-    for fault in FAULTS:
-        for name in fault.alerts:
-            first.setdefault(name, fault.how)
-    return [(f"`{alert.name}`", first[alert.name]) for alert in ALERTS]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Cause the faults and print; see the module for the exit status."""
     parser = argparse.ArgumentParser("python -m deploy.alerts.live", description=__doc__)

@@ -154,6 +154,11 @@ class Window:
         counts = Counter(self.records["error"].tolist())
         return {fault.name.lower(): counts[fault] for fault in Fault if fault and counts[fault]}
 
+    def failures(self) -> dict[str, int]:
+        """Count the requests without a 200 or a 503, by status or kind of fault."""
+        statuses = {f"status {status}": n for status, n in self.statuses().items() if status not in (200, 503)}
+        return {**statuses, **self.faults()}
+
     @property
     def degraded_share(self) -> float:
         """Return the share of degraded lists among all lists; 0 where there are none."""

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from models.baselines.generators.lists import RankedEncoder, Utility, check_length, gumbel, repeat_requests
 from models.contract.spec import FeatureSpec
 from models.data.batches import Batch
-from models.nets.generator import GeneratorConfig, PointerGenerator, remaining
+from models.nets.generator import GeneratorConfig, PointerGenerator, remaining, take_best
 
 HEADS: Final = 4
 """H, the paper's; never more than a list has positions."""
@@ -98,10 +98,8 @@ class GReF(nn.Module):
             for head in range(min(self.heads, length - len(chosen))):
                 logits = self.logits(head, state, rows)[:, 0]
                 scores = logits + gumbel(logits) if draw else logits
-                best = scores.masked_fill(~left, -torch.inf).argmax(dim=-1)
-                chosen.append(torch.where(left.any(dim=-1), best, -1))
-                left = left.scatter(1, best[:, None], False)
-                inputs = torch.cat([inputs, rows[torch.arange(len(rows)), best][:, None]], dim=1)
+                item, left, inputs = take_best(scores, left, inputs, rows)
+                chosen.append(item)
         return torch.stack(chosen, dim=1)
 
 

@@ -30,6 +30,7 @@ from models.contract.features import known_priors
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import ListArrays
 from models.files import write_json
+from models.judging.metrics import discounts
 
 Config.warnings["not_compiled"] = False
 
@@ -134,7 +135,7 @@ class _LoggedLists:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:count])
         filled: Bools = data.filled[rows]
         outcomes = data.labels[rows] * filled[:, :, None]
-        best = _discounts(filled.shape[1]) @ -np.sort(-outcomes, axis=1).sum(axis=0, dtype=np.float64)
+        best = discounts(filled.shape[1]) @ -np.sort(-outcomes, axis=1).sum(axis=0, dtype=np.float64)
         known = np.flatnonzero(best)
         gains = np.moveaxis(outcomes[:, :, known] / best[known], 2, 0).astype(np.float32)
         return cls([OBJECTIVES[o] for o in known.tolist()], factors[rows], gains, filled)
@@ -144,7 +145,7 @@ class _LoggedLists:
         scores = np.where(self.filled, self.factors @ exponents.astype(np.float32), -np.inf)
         order: Ints = np.argsort(-scores, axis=1, kind="stable")
         sorted_gains = np.take_along_axis(self.gains, order[None], axis=2)
-        ndcg: Floats = sorted_gains.sum(axis=1, dtype=np.float64) @ _discounts(scores.shape[1])
+        ndcg: Floats = sorted_gains.sum(axis=1, dtype=np.float64) @ discounts(scores.shape[1])
         return ndcg
 
 
@@ -179,7 +180,3 @@ def _distinct(exponents: Floats, task: _LoggedLists) -> tuple[Floats, Floats]:
     ndcg = np.array([task.ndcg(row) for row in rounded])
     _, first = np.unique(ndcg.round(6), axis=0, return_index=True)
     return rounded[first], ndcg[first]
-
-
-def _discounts(length: int) -> Floats:
-    return 1 / np.log2(np.arange(2, length + 2))

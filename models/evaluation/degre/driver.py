@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     use_threads(arguments)
     ray, jobs = read_ray_options(arguments), arguments.jobs or 1
-    profile = load_profile(arguments.profile, dict(arguments.set or ()))
+    profile = load_profile(arguments.profile, dict(arguments.set))
     if ray is None and jobs == 1:
         return _run(arguments, profile, choose_device(arguments.device), None)
     # A cluster that is not there is told before a large file is read.

@@ -31,7 +31,7 @@ SEED: Final = 0
 """Of every bootstrap."""
 
 
-class Bench:
+class JudgeView:
     """Judge planners by the comparison values of one judge under one objective mix."""
 
     def __init__(self, space: Workspace, judge: Judge, mix: int) -> None:
@@ -149,32 +149,32 @@ class Bench:
 
 
 @lru_cache(maxsize=16)
-def bench(space: Workspace, judge: Judge, mix: int) -> Bench:
+def judge_view(space: Workspace, judge: Judge, mix: int) -> JudgeView:
     """Make a judge's bench; its comparison values are read and sorted once."""
-    return Bench(space, judge, mix)
+    return JudgeView(space, judge, mix)
 
 
-def per_judge(space: Workspace, mix: int, table: Callable[[Bench], Any]) -> dict[str, Any]:
+def per_judge(space: Workspace, mix: int, table: Callable[[JudgeView], Any]) -> dict[str, Any]:
     """Compute a table for each judge that is ready; None is left out.
 
     A judge is ready when all its members have valued the comparison lists.
     """
     known = finished_valuers(space)
     ready = (judge for judge in space.judges if all(name in known for name in judge.members))
-    tables = {judge.name: table(bench(space, judge, mix)) for judge in ready}
+    tables = {judge.name: table(judge_view(space, judge, mix)) for judge in ready}
     return {name: found for name, found in tables.items() if found is not None}
 
 
 def hit_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
-    """Compute `Bench.hits` per judge; None where it is not ready."""
-    tables = per_judge(space, mix, lambda seat: seat.hits(planners, seeds))
+    """Compute `JudgeView.hits` per judge; None where it is not ready."""
+    tables = per_judge(space, mix, lambda view: view.hits(planners, seeds))
     return {judge.name: tables.get(judge.name) for judge in space.judges}
 
 
 def gain_table(space: Workspace, planners: Sequence[PlannerRow], mix: int, seeds: int) -> dict[str, Any]:
-    """Compute `Bench.gains` over the prior sort per judge, against those of the beam search."""
+    """Compute `JudgeView.gains` over the prior sort per judge, against those of the beam search."""
     beam = beamed(space.profile)
-    return per_judge(space, mix, lambda seat: seat.gains(planners, PRIOR, beam, seeds))
+    return per_judge(space, mix, lambda view: view.gains(planners, PRIOR, beam, seeds))
 
 
 def grid_table(space: Workspace) -> list[dict[str, Any]]:
@@ -208,8 +208,8 @@ def exhaustive_table(space: Workspace, planners: Sequence[PlannerRow], seeds: in
         tables[judge.name] = {"requests": 0, "why": marker["notes"].get("why")}
         if judge.members[0] in finished_valuers(space) and requests:
             every = [values[0] for values, _ in load_exhaustive(space.root, judge.members[0])]
-            seat = bench(space, judge, 0)
-            rows = [_exact_row(seat.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
+            view = judge_view(space, judge, 0)
+            rows = [_exact_row(view.values(planner, seeds), every) | {"title": planner.title} for planner in planners]
             tables[judge.name] = {"requests": requests, "lists": len(every[0]), "rows": rows}
     return tables
 

@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgspec
-
-from models.evaluation.profile_files import parse_change, read_sizes
+from models.evaluation.profile_files import add_profile_options, convert_sizes, read_sizes
 from models.nets.generator import GeneratorConfig
 from models.nets.value import HeadKind, InputBlock, ValueConfig
 from models.options import Weights
@@ -144,22 +142,14 @@ def load_profile(asked: str, changes: Mapping[str, Any] | None = None) -> Profil
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--profile`` and ``--set``."""
-    known = ", ".join(PROFILES)
-    text = f"sizes: {known}, or a TOML file (default: %(default)s)"
-    parser.add_argument("--profile", default="cpu", metavar="NAME|FILE", help=text)
-    text = "change one size of the profile, such as dim=32 or sweep_beams=[1,2]; repeatable"
-    parser.add_argument("--set", action="append", type=parse_change, metavar="KEY=VALUE", help=text)
+    add_profile_options(parser, PROFILES, default="cpu", examples="dim=32 or sweep_beams=[1,2]")
 
 
 def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
     unknown = sorted(sizes.keys() - {field.name for field in dataclasses.fields(Profile)})
     if unknown:
         raise ValueError(f"{origin}: {unknown[0]}: is not a size of a profile")
-    try:
-        return msgspec.convert(sizes, Profile)
-    except msgspec.ValidationError as error:
-        text, _, key = str(error).partition(" - at `$.")
-        raise ValueError(": ".join(part for part in (origin, key.rstrip("`"), text) if part)) from None
+    return convert_sizes(sizes, Profile, origin)
 
 
 def _is_mix(weights: Weights) -> bool:

@@ -62,13 +62,13 @@ def all_figures(space: Workspace, steps: Sequence[ExperimentStep], command: str)
     return {
         "setting": _setting(space, command),
         "hit_rates": figures.hit_table(space, rows, 0, profile.seeds),
-        "differences": figures.per_judge(space, 0, lambda seat: seat.differences(best, rivals, profile.seeds)),
+        "differences": figures.per_judge(space, 0, lambda view: view.differences(best, rivals, profile.seeds)),
         "gains": figures.gain_table(space, rows, 0, profile.seeds),
-        "sets_and_orders": figures.per_judge(space, 0, lambda seat: seat.sets_and_orders(rows, prior)),
+        "sets_and_orders": figures.per_judge(space, 0, lambda view: view.sets_and_orders(rows, prior)),
         "exhaustive": figures.exhaustive_table(space, rows, profile.seeds),
         "accuracy": _accuracy(space),
         "ablations": figures.hit_table(space, ablations, 0, profile.sweep_seeds),
-        "distances": figures.per_judge(space, 0, lambda seat: seat.distances(ablations, profile.sweep_seeds)),
+        "distances": figures.per_judge(space, 0, lambda view: view.distances(ablations, profile.sweep_seeds)),
         "grid": figures.grid_table(space),
         "sweeps": _sweeps(space),
         "mixes": [

@@ -37,7 +37,6 @@ from models.evaluation.steps import ExperimentStep
 from models.nets.value import ListValueModel
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.beam import beam_search
-from models.planners.search.expansions import Expander
 from models.planners.search.local_search import improve
 from models.planners.search.prefix import list_outcomes
 from models.planners.worth import Worth
@@ -96,11 +95,10 @@ def searched(space: Workspace, name: str, search: Search, mix: int) -> Ints:
     found = []
     for rows in tqdm(list(chunks(len(space.test), _SEARCHED)), desc="search", unit="batch", disable=None):
         part = features(space.test.take(rows), space.device)
-        lists = (
-            _sorted(model, part, worth, length)
-            if search.method == "sort"
-            else _best(model, part, worth, length, search)
-        )
+        if search.method == "sort":  # the best lists of one item each, best first
+            lists = beam_search(model, part, worth, 1, length).lists[:, :, 0]
+        else:
+            lists = _best(model, part, worth, length, search)
         found.append(lists.cpu().numpy())
     return np.concatenate(found)
 
@@ -109,16 +107,6 @@ def _queued(space: Workspace, name: str, mix: int) -> Ints:
     """Plan by SORT-Gen's default queues, as a service with the value model would."""
     plan = ServedPlanner.of(space.checkpoint(name), space.profile.length)
     return plan(space.test_records, Preferences(space.mixes[mix], space.data.units))
-
-
-@torch.no_grad()
-def _sorted(model: ListValueModel, batch: Batch, worth: Worth, length: int) -> Tensor:
-    """Sort candidates by the value of each alone at the head of a list, [R, length]."""
-    expander = Expander(model, batch, worth)
-    expansions = expander.expand(*expander.start(1))
-    values = torch.full_like(batch["price"], -torch.inf)
-    values.scatter_(1, expansions.items[:, 0], expansions.values[:, 0])
-    return best_first(values, batch["valid"], length)
 
 
 def _best(model: ListValueModel, batch: Batch, worth: Worth, length: int, search: Search) -> Tensor:

@@ -31,6 +31,7 @@ from models.evaluation.planning import (
 )
 from models.nets.checkpoint import Checkpoint
 from models.options import Weights
+from models.planners.prepare import Preparer
 from models.planners.references.sort_gen import Preferences
 from models.planners.search.exhaustive import best_list
 
@@ -116,6 +117,12 @@ def known_rows(
     def sort(scores: PointwiseModel | None) -> Planner:
         return lambda cases, wish: formula_sort(checkpoint, _records(cases), wish, cases[0].length, scores)
 
+    def queues(head_width: int, beam_width: int) -> Planner:
+        def plan(cases: Sequence[SimulatedCase], wish: Preferences) -> Ints:
+            return true_queues(preparer(checkpoint, cases[0].length), head_width, beam_width, cases, wish)
+
+        return plan
+
     rows: dict[str, Planner] = {
         "input order": lambda cases, _: np.tile(np.arange(cases[0].length), (len(cases), 1)),
         BASELINE: sort(None),
@@ -123,11 +130,11 @@ def known_rows(
     if pointwise is not None:
         rows["formula sort, pointwise model"] = sort(pointwise)
     for head_width, beam_width in searches.pairs:
-        rows[true_name(head_width, beam_width)] = partial(_true_queues, checkpoint, head_width, beam_width)
+        rows[true_name(head_width, beam_width)] = queues(head_width, beam_width)
     for width in searches.beam_widths:
         rows[over_all_name("true", width)] = partial(true_over_all, width)
     if lists <= MOST_LISTS:
-        rows[OPTIMUM] = _optimum
+        rows[OPTIMUM] = true_best
     return rows
 
 
@@ -257,10 +264,10 @@ def _records(cases: Sequence[SimulatedCase]) -> list[ListRecord]:
     return [case.record for case in cases]
 
 
-def _true_queues(
-    checkpoint: Checkpoint, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
+def true_queues(
+    prepare: Preparer, head_width: int, beam_width: int, cases: Sequence[SimulatedCase], preferences: Preferences
 ) -> Ints:
-    prepare = preparer(checkpoint, cases[0].length)
+    """Search the queues that `prepare` deals as `plan_truly` does, lists [n, m]."""
     plans = []
     for case in cases:
         _, slots = prepare(case.record, preferences)
@@ -269,5 +276,6 @@ def _true_queues(
     return np.array(plans, np.int64)
 
 
-def _optimum(cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
+def true_best(cases: Sequence[SimulatedCase], preferences: Preferences) -> Ints:
+    """Find the truly best of all lists of each case, [n, m]."""
     return np.stack([best_list(c.values, len(c.record.candidates), c.length, preferences) for c in cases])

@@ -17,7 +17,7 @@ from models.contract.spec import OBJECTIVES
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import BASELINE, OPTIMUM, RANDOM, SimulatedCase, true_values
 from models.evaluation.tables import markdown_table
-from models.judging.metrics import bootstrap_interval, mean_interval, paired_interval
+from models.judging.metrics import mean_interval, paired_interval, ratio_interval
 from models.nets.checkpoint import Checkpoint
 from models.planners.references.sort_gen import Preferences
 
@@ -63,7 +63,7 @@ def gain_ratios(
         ours, theirs = (preferences.step_value(values[name]).mean(axis=0) - base for name in (learnt, true))
         if theirs.mean() <= 0:
             continue
-        interval = bootstrap_interval((ours, theirs), _ratio, seed=seed, level=0.95, draws=2000)
+        interval = ratio_interval(ours, theirs, seed=seed)
         rows.append({"planner": learnt, "against": true, **asdict(interval)})
     return rows
 
@@ -99,10 +99,6 @@ def learning_curve_table(points: Mapping[int, Sequence[Mapping[str, Any]]], plan
 
 def _gain(row: Mapping[str, Any]) -> str:
     return f"{row['gain']:+.1%} ({row['gain_low']:+.1%} to {row['gain_high']:+.1%})"
-
-
-def _ratio(ours: Floats, theirs: Floats, axis: int = -1) -> Any:
-    return np.sum(ours, axis=axis) / np.sum(theirs, axis=axis)
 
 
 def mmr_rows(

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from models.datasets.declared_world import DECLARED, EXPLORATION, LENGTH, WEIGHTS
-from models.evaluation.profile_files import parse_change, read_sizes
+from models.evaluation.profile_files import add_profile_options, convert_sizes, read_sizes
 
 PROFILES: Final = ("medium", "quick", "test")
 _FOLDER: Final = Path(__file__).parent / "profiles"
@@ -153,11 +151,7 @@ def load_profile(asked: str, changes: Sequence[tuple[str, Any]] = ()) -> Profile
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--profile`` and ``--set``."""
-    known = ", ".join(PROFILES)
-    text = f"sizes: {known}, or a TOML file (default: %(default)s)"
-    parser.add_argument("--profile", default="medium", metavar="NAME|FILE", help=text)
-    text = "change one size of the profile, such as seeds=1 or world.kappa=0.5; repeatable"
-    parser.add_argument("--set", action="append", type=parse_change, default=[], metavar="KEY=VALUE", help=text)
+    add_profile_options(parser, PROFILES, default="medium", examples="seeds=1 or world.kappa=0.5")
 
 
 def _changed(sizes: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
@@ -174,11 +168,7 @@ def _profile(sizes: Mapping[str, Any], origin: str) -> Profile:
         unknown = sorted(given.keys() - {part.name for part in dataclasses.fields(of)})
         if unknown:
             raise ValueError(f"{origin}: {prefix}{unknown[0]}: is not a size of a profile")
-    try:
-        return msgspec.convert(sizes, Profile)
-    except msgspec.ValidationError as error:
-        text, _, key = str(error).partition(" - at `$.")
-        raise ValueError(": ".join(part for part in (origin, key.rstrip("`"), text) if part)) from None
+    return convert_sizes(sizes, Profile, origin)
 
 
 def _check_numbers(sizes: WorldSizes | Profile) -> None:

@@ -20,9 +20,8 @@ from models.data.list_writer import write_lists
 from models.data.records import ListRecord
 from models.evaluation.client import RerankClient, ServiceError
 from models.evaluation.logs import WEIGHTS
-from models.evaluation.planning import keeps_sort
+from models.judging.list_orders import bypassed
 from models.nets.checkpoint import load_checkpoint
-from models.planners.references.sort_gen import Preferences
 from tests.models.evaluation.lists import logged_list
 from tests.models.tables import compact
 from tests.service.live import fake_model, live_app
@@ -75,7 +74,7 @@ def test_every_test_list_is_re_ranked_and_every_order_measured(
     assert (served["model"], served["version"], served["requests"]) == ("tiny", "1", 4 * len(lists))
     # Requests for objectives of which nothing learnt was kept are answered with the sort.
     checkpoint = load_checkpoint(line.lists.parent / "run" / "checkpoint.pt")
-    kept = [not keeps_sort(checkpoint.model, Preferences(w)) for w in WEIGHTS]
+    kept = [not bypassed(checkpoint.model, w) for w in WEIGHTS]
     assert served["bypassed"] == kept.count(False) * len(lists)
     assert served["by_model"] == served["places"] == kept.count(True) * SHOWN * len(lists)
     clicked = sum(any(r.clicks) for r in lists)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from models.contract.arrays import Floats
-from models.contract.manifest import Manifest
+from models.contract.features import Encoder
+from models.contract.manifest import MODEL_FILE, Manifest
+from models.contract.spec import OBJECTIVES
 from models.data.list_file import read_lists
 from models.evaluation.planning import ServedPlanner
 from models.evaluation.simulated.comparison import (
@@ -30,7 +32,9 @@ from models.evaluation.simulated.comparison import (
     true_values,
 )
 from models.nets.checkpoint import Checkpoint, load_checkpoint
+from models.planners.prepare import Preparer
 from models.planners.references.sort_gen import Preferences
+from models.planners.runtime import GraphPlanner
 from models.planners.worth import Triple
 from tests.models.worlds.kinds import SHOPS
 from tests.models.worlds.shop import SHOWN
@@ -54,9 +58,22 @@ def score(
     return {name: preferences.step_value(outcome).mean(axis=0) for name, outcome in values.items()}
 
 
+def served_planner(folder: Path) -> ServedPlanner:
+    """The planner of a bundle of SORT-Gen. Raises `SpecError` for a manifest that is none."""
+    manifest = Manifest.read(folder)
+    prepare = Preparer(
+        Encoder(manifest.spec), manifest.limits, manifest.queues, manifest.partition, sort=manifest.fallback
+    )
+
+    def bypassed(preferences: Preferences) -> bool:
+        return manifest.bypassed(dict(zip(OBJECTIVES, preferences.weights, strict=True)))
+
+    return ServedPlanner(prepare, GraphPlanner((folder / MODEL_FILE).read_bytes()), bypassed)
+
+
 def score_bundle(cases: Sequence[SimulatedCase], folder: Path, weights: Triple) -> dict[str, Floats]:
     """True list values [n] of what a bundle of SORT-Gen serves, beside the rows that no value model has a part in."""
-    manifest, served = Manifest.read(folder), ServedPlanner.of_bundle(folder)
+    manifest, served = Manifest.read(folder), served_planner(folder)
     units = manifest.units
     preferences = Preferences(weights, (units["click"], units["conversion"], units["gmv"]))
     records = [case.record for case in cases]

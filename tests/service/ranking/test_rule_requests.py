@@ -185,10 +185,14 @@ def test_a_boost_is_in_the_score_and_not_in_the_parts(ruled: Live) -> None:
     sent = branded(explain=True, diversity={"lambda": 1.0})
     plain = {item["id"]: item["explanation"] for item in ruled.post(sent).json["items"]}
     sent["rules"] = {"boosts": [{"where": {"brand": "a"}, "factor": 2.0}]}
-    for item in ruled.post(sent).json["items"]:
+    brands = {c["id"]: c["tags"]["brand"] for c in sent["candidates"]}
+    items = ruled.post(sent).json["items"]
+    assert "a" in {brands[item["id"]] for item in items}
+    for item in items:
         why = item["explanation"]
         if item["id"] in plain:
             assert why["parts"] == plain[item["id"]]["parts"]
+        assert why.get("boost") == (2.0 if brands[item["id"]] == "a" else None)
         assert why["score"] == pytest.approx(why.get("boost", 1.0) * sum(why["parts"].values()), rel=1e-5)
 
 

@@ -17,13 +17,12 @@ from models.contract.features import Encoder
 from models.contract.manifest import Limits
 from models.contract.spec import OBJECTIVES
 from models.data.records import ListRecord
-from models.evaluation.simulated.comparison import MOST_LISTS, SimulatedCase, plan_truly, true_over_all
+from models.evaluation.simulated.comparison import MOST_LISTS, SimulatedCase, true_best, true_over_all, true_queues
 from models.evaluation.truth.method import Method, PlanContext, Setting
 from models.evaluation.truth.methods.sort_gen import BEAM
 from models.evaluation.truth.profile import WorldSizes
 from models.planners.objective import default_queues
 from models.planners.prepare import Preparer
-from models.planners.search.exhaustive import best_list
 
 HEAD: Final = BEAM.head_width
 """Remaining items of each queue that the search of queues appends: as many as SORT-Gen's with its beam."""
@@ -49,25 +48,15 @@ def _beam(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> In
 
 
 def _exhaustive(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
-    cases = _cases(context, records)
-    return np.stack([best_list(c.values, len(c.record.candidates), c.length, context.preferences) for c in cases])
+    return true_best(_cases(context, records), context.preferences)
 
 
 def _queues(context: PlanContext, records: Sequence[ListRecord], _: Setting) -> Ints:
     """Search the product's queues as its graph does, under true values and without MMR."""
-    spec, width, units = (
-        context.bench.spec,
-        context.profile.beam,
-        dict(zip(OBJECTIVES, context.bench.units, strict=True)),
-    )
-    queues = default_queues(spec, units)
+    spec, width = context.bench.spec, context.profile.beam
+    queues = default_queues(spec, dict(zip(OBJECTIVES, context.bench.units, strict=True)))
     prepare = Preparer(Encoder(spec), Limits(context.bench.length, len(queues), HEAD, beam_width=width), queues)
-    lists = []
-    for case in _cases(context, records):
-        slots = prepare(case.record, context.preferences)[1]
-        dealt = [[i for i in queue if i >= 0] for queue in slots.reshape(len(queues), -1).tolist()]
-        lists.append(plan_truly(case, dealt, context.preferences, head_width=HEAD, beam_width=width))
-    return np.array(lists, np.int64)
+    return true_queues(prepare, HEAD, width, _cases(context, records), context.preferences)
 
 
 def _all_can_be_valued(world: WorldSizes) -> bool:

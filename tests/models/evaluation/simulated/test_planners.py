@@ -12,7 +12,7 @@ import pytest
 
 from models.data.list_file import read_lists, read_metadata
 from models.datasets.simulator import Simulator, SimulatorConfig
-from models.evaluation.planning import ServedPlanner, formula_sort, keeps_sort, learnt_beam
+from models.evaluation.planning import ServedPlanner, formula_sort, learnt_beam
 from models.evaluation.simulated.comparison import (
     BASELINE,
     OPTIMUM,
@@ -26,6 +26,7 @@ from models.evaluation.simulated.comparison import (
     served_name,
     true_name,
 )
+from models.judging.list_orders import bypassed
 from models.nets.checkpoint import Checkpoint
 from tests.models.evaluation.simulated.world import (
     CANDIDATES,
@@ -157,7 +158,7 @@ def test_where_no_correction_is_kept_the_sort_is_served(checkpoint: Checkpoint, 
         ((0.5, 0.0), (5.0, 1.0, 1.0), False),
     ):
         model, wish = shut(checkpoint, *shares), in_units(weights, checkpoint)
-        assert keeps_sort(model.model, wish) is kept
+        assert bypassed(model.model, wish.weights) is kept
         same = ServedPlanner.of(model, LENGTH)(records, wish) == formula_sort(model, records, wish, LENGTH)
         assert not kept or same.all()
 
