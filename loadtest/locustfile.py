@@ -2,7 +2,8 @@
 
 ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8000 --bundle models/embedded/demo/1`` opens its page;
 ``python -m loadtest.run`` starts a service and runs this headless. A user sends its next request only when the last
-one is answered (a closed load), so a service that stalls is asked less; compare requests/s with ``users × rate``.
+one is answered (a closed load), so a service that stalls is asked less; compare requests/s with ``users × rate``. A
+service with keys is shown the first of ``LISTWRIGHT_API_KEYS``.
 """
 
 # mypy: disallow-untyped-calls=False, disallow-untyped-decorators=False
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from argparse import ArgumentParser
+import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -25,8 +27,9 @@ from locust.runners import MasterRunner
 from loadtest.requests.payloads import Payload, add_payload_options, list_problem, payloads_from
 from loadtest.run import Record
 from models.contract.serving import RERANK_PATH
+from models.reranking.client import environment_key, key_headers
 
-_HEADERS = {"Content-Type": "application/json"}
+_HEADERS = {"Content-Type": "application/json", **key_headers(environment_key())}
 
 
 class RerankUser(FastHttpUser):
@@ -41,7 +44,9 @@ class RerankUser(FastHttpUser):
         with self.client.post(
             RERANK_PATH, data=cast(str, payload.body), headers=_HEADERS, catch_response=True
         ) as response:
-            if response.status_code != 200:
+            if not response.status_code:
+                response.failure(f"no answer: {response.error}")
+            elif response.status_code != 200:
                 response.failure(f"status {response.status_code}")
             elif problem := list_problem(payload, response.content):
                 response.failure(f"the list {problem}")
@@ -54,8 +59,9 @@ class Recorder:
     files lag by seconds.
     """
 
-    def __init__(self, environment: Environment, path: Path) -> None:
-        self._path = path
+    def __init__(self, environment: Environment, options: Namespace) -> None:
+        self._path = Path(options.record)
+        self._users, self._rate, self._spawn_rate = options.num_users or 1, options.rate, options.spawn_rate or 1.0
         self._record = Record(response_times_ms=[], failures={}, seconds=0.0)
         self._began = math.inf
         environment.events.request.add_listener(self._keep)
@@ -70,6 +76,9 @@ class Recorder:
             record.failures[str(exception)] = record.failures.get(str(exception), 0) + 1
 
     def _write(self, **_: Any) -> None:
+        # Users start one after another, so on average they had half of that time less.
+        starting = (self._users - 1) / self._spawn_rate
+        self._record.asked = self._users * self._rate * max(0.0, self._record.seconds - starting / 2)
         self._path.write_bytes(msgspec.json.encode(self._record))
 
 
@@ -85,7 +94,9 @@ def _prepare(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     if options is None or isinstance(environment.runner, MasterRunner):
         return
+    if options.headless and not options.host:
+        sys.exit("--host: must be the service's URL, such as http://127.0.0.1:8000, with --headless")
     RerankUser.payloads = itertools.cycle(payloads_from(options))
     RerankUser.wait_time = constant_throughput(options.rate)
     if options.record:
-        Recorder(environment, Path(options.record))
+        Recorder(environment, options)

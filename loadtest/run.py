@@ -34,17 +34,23 @@ CSV_PREFIX: Final = "locust"
 METRICS_FILE: Final = "metrics.txt"
 HTML_FILE: Final = "report.html"
 MAX_DEGRADED: Final = 0.01
+LEAST_SHARE: Final = 0.95
+"""Share of the requests to send that a run must have sent: a user waits for an answer, however long."""
 
 _LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 _HISTOGRAM: Final = "rerank_request_duration_seconds"
 
 
 class Record(msgspec.Struct):
-    """The locust file's record: response times, also of failures, and failures by fault."""
+    """The locust file's record: response times, also of failures, and failures by fault.
+
+    `asked` is how many requests the users had sent if no answer had been late; 0 in records of before it was kept.
+    """
 
     response_times_ms: list[float]
     failures: dict[str, int]
     seconds: float
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,15 @@ class LoadRun:
     requests_per_second: float
     failures: Mapping[str, int]
     server: ServerView | None
+    asked: float = 0.0
 
     def faults(self, budget_ms: float) -> list[str]:
         """Name the reasons why the run fails its budget; none when it passes."""
         faults = [] if self.latency.within(budget_ms) else [f"p99 is {self.latency.p99:.2f} ms, over {budget_ms:g} ms"]
         if self.failures:
             faults.append(f"{sum(self.failures.values())} of {self.latency.requests} requests failed")
+        if self.latency.requests < LEAST_SHARE * self.asked:
+            faults.append(f"{self.latency.requests} of {self.asked:.0f} requests were sent: users waited for answers")
         if self.server and self.server.degraded_share > MAX_DEGRADED:
             faults.append(f"{self.server.degraded_share:.1%} of the lists are degraded, over {MAX_DEGRADED:.0%}")
         return faults
@@ -94,6 +103,7 @@ def read_run(folder: Path, *, budget_ms: float = BUDGET_MS) -> LoadRun:
         requests_per_second=len(record.response_times_ms) / record.seconds,
         failures=record.failures,
         server=server_view(metrics.read_text("utf-8"), budget_ms=budget_ms) if metrics.is_file() else None,
+        asked=record.asked,
     )
 
 

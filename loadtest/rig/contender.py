@@ -35,6 +35,7 @@ from loadtest.rig.openloop.client import Load, run_load
 from loadtest.rig.openloop.window import Records, Window, full_list
 from loadtest.rig.server import HOST, CpuSplit, answers, poll, running_server, started, tree
 from models.contract.serving import RERANK_PATH
+from models.reranking.client import environment_key, key_headers
 
 _MIB: Final = 2.0**20
 _QUIET: Final = 0.1
@@ -124,7 +125,7 @@ def listwright(
     @contextlib.contextmanager
     def start(cpus: Sequence[int]) -> Iterator[Endpoint]:
         with running_server(bundles, options=options, cpus=cpus, environment=environment) as server:
-            yield Endpoint(server.port, server.pid)
+            yield Endpoint(server.port, server.pid, headers=key_headers(environment_key()))
 
     return Contender(name, start, bodies=bodies)
 

@@ -31,6 +31,7 @@ from loadtest.rig.openloop.window import Window
 from loadtest.rig.server import START_TIMEOUT, CpuSplit, Server, ServerError, on_cpus, running_server
 from models.contract.manifest import EMBEDDED_BUNDLES
 from models.files import write_json
+from models.reranking.client import environment_key, key_headers
 
 FAILURES: Final = (ValueError, OSError, ServerError, ClientError, ClientUnavailable)
 """Errors that leave a command without figures: it prints them and ends with exit status 2."""
@@ -90,7 +91,7 @@ class Subject:
             environment=self.environment,
             start_seconds=start_seconds,
         ) as server:
-            yield server, Endpoint(server.port, server.pid)
+            yield server, Endpoint(server.port, server.pid, headers=key_headers(environment_key()))
 
     def messages(self, endpoint: Endpoint) -> list[bytes]:
         """Return the requests as they go over the wire."""

@@ -23,7 +23,7 @@ from models.data.list_file import ListFile
 from models.data.records import Split
 from models.options import LIST_FILE, check_at_least, parse_weights
 from models.reranking.child import copied, serving
-from models.reranking.client import Address
+from models.reranking.client import Address, environment_key
 from models.reranking.pool import rerank_all
 from models.reranking.ranked_file import write_ranked
 from models.reranking.requests import encode_record
@@ -101,8 +101,7 @@ def _requests(lists: ListFile, arguments: argparse.Namespace, options: dict[str,
 def _service(arguments: argparse.Namespace) -> Iterator[Address]:
     """Find the service that is named, or serve while the context lasts. Raises `RerankError`."""
     if arguments.url is not None:
-        keys = [key.strip() for key in os.environ.get("LISTWRIGHT_API_KEYS", "").split(",")]
-        yield Address(url=arguments.url, key=keys[0] or None)
+        yield Address(url=arguments.url, key=environment_key())
         return
     with tempfile.TemporaryDirectory(prefix="listwright-") as folder:
         options = [] if arguments.model is None else ["--default-model", arguments.model]

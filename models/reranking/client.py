@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -74,6 +75,16 @@ class _Results(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Results).decode
 Outcome = RankedList | str
 """A list, or the reason why there is none."""
+
+
+def environment_key() -> str | None:
+    """Return the first of the keys in LISTWRIGHT_API_KEYS; None without one."""
+    return os.environ.get("LISTWRIGHT_API_KEYS", "").split(",")[0].strip() or None
+
+
+def key_headers(key: str | None) -> dict[str, str]:
+    """Return the headers that show a key, none without one."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +179,7 @@ class BatchClient:
         raise RerankError(f"{self._address}: the service answered {status}: {problem.detail}")
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json"}
-        if self._address.key is not None:
-            headers["Authorization"] = f"Bearer {self._address.key}"
+        headers = {"Content-Type": "application/json", **key_headers(self._address.key)}
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()

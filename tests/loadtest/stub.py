@@ -27,8 +27,8 @@ def in_input_order(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def stub_service(answer: Answer = in_input_order) -> Iterator[int]:
-    """Serve `answer` on 127.0.0.1 while the context lasts; gives the port."""
+def stub_service(answer: Answer = in_input_order, *, key: str | None = None) -> Iterator[int]:
+    """Serve `answer` on 127.0.0.1 while the context lasts, to those that show `key`; gives the port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -37,7 +37,8 @@ def stub_service(answer: Answer = in_input_order) -> Iterator[int]:
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, table = answer(request)
+            shown = self.headers["Authorization"]
+            status, table = answer(request) if key is None or shown == f"Bearer {key}" else (401, {})
             body = json.dumps(table).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -34,7 +34,7 @@ def _refuse(_: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return 503, {"title": "overloaded"}
 
 
-def _locust(folder: Path, answer: Answer) -> run.LoadRun:
+def _locust(folder: Path, answer: Answer, key: str | None = None) -> run.LoadRun:
     """Run locust until it has sent enough requests, however long that takes."""
     bundle = write_bundle_json(folder)
     sent: list[None] = []
@@ -43,7 +43,7 @@ def _locust(folder: Path, answer: Answer) -> run.LoadRun:
         sent.append(None)
         return answer(request)
 
-    with stub_service(count) as port, (folder / "locust.log").open("wb") as log:
+    with stub_service(count, key=key) as port, (folder / "locust.log").open("wb") as log:
         command = [
             *(sys.executable, "-m", "locust", "--locustfile", "loadtest/locustfile.py", "--headless"),
             *("--host", f"http://127.0.0.1:{port}", "--users", str(USERS), "--spawn-rate", str(USERS)),
@@ -64,8 +64,9 @@ def _locust(folder: Path, answer: Answer) -> run.LoadRun:
 
 
 @pytest.mark.long
-def test_valid_lists_pass_and_every_response_time_is_kept(tmp_path: Path) -> None:
-    found = _locust(tmp_path, in_input_order)
+def test_valid_lists_pass_and_every_response_time_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTWRIGHT_API_KEYS", "one, two")
+    found = _locust(tmp_path, in_input_order, key="one")
     assert found.failures == {}
     assert found.latency.requests >= ENOUGH
     seconds = found.latency.requests / found.requests_per_second
@@ -78,4 +79,15 @@ def test_broken_answers_are_failures(tmp_path: Path, answer: Answer, fault: str)
     found = _locust(tmp_path, answer)
     assert sum(found.failures.values()) == found.latency.requests >= ENOUGH
     assert all(fault in failure for failure in found.failures)
-    assert found.faults(10_000_000) == [f"{found.latency.requests} of {found.latency.requests} requests failed"]
+    assert f"{found.latency.requests} of {found.latency.requests} requests failed" in found.faults(10_000_000)
+
+
+@pytest.mark.long
+def test_without_a_host_a_headless_run_ends_at_once(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "locust", "--locustfile", "loadtest/locustfile.py", "--headless", "--run-time", "1s"),
+        *("--bundle", str(write_bundle_json(tmp_path)), "--candidates", "12"),
+    ]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert ended.returncode == 1
+    assert "--host: must be the service's URL" in ended.stderr

@@ -63,6 +63,17 @@ def test_one_failure_fails_a_fast_run(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 × the list has an id twice" in capsys.readouterr().out
 
 
+def test_a_run_whose_users_waited_fails_however_few_were_late(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, [9.0] * 9_996 + [20_000.0] * 4)
+    record = json.loads((folder / run.RECORD_FILE).read_text("utf-8"))
+    for asked, faults in (
+        (10_500.0, []),
+        (15_000.0, ["10000 of 15000 requests were sent: users waited for answers"]),
+    ):
+        (folder / run.RECORD_FILE).write_text(json.dumps({**record, "asked": asked}), "utf-8")
+        assert run.read_run(folder).faults(19.0) == faults
+
+
 def test_a_run_of_degraded_lists_fails_however_fast(tmp_path: Path) -> None:
     found = run.read_run(_folder(tmp_path, [1.0] * 4, metrics=_metrics(ok=98, within=98, degraded=2)))
     assert found.faults(19.0) == ["2.0% of the lists are degraded, over 1%"]
