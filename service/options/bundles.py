@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from models.contract.catalogue.manifest import CATALOGUE_FOLDER
-from service.options.values import Milliseconds
+from service.options.values import Milliseconds, Seconds, Share
 
 NO_DEFAULT: Final = "none"
 """Value of `default_model` for no default model; no bundle can have this name."""
@@ -45,8 +45,8 @@ class BundleOptions(BaseModel):
     catalogue_live_ms: Milliseconds = Field(
         2.0, description="Most time of one request for live values, in milliseconds; then it does without them."
     )
-    catalogue_live_ttl_seconds: float = Field(
-        5.0, gt=0, le=3600, description="Longest time for which each process keeps a live value instead of asking."
+    catalogue_live_ttl_seconds: Seconds = Field(
+        5.0, le=3600, description="Longest time for which each process keeps a live value instead of asking."
     )
     catalogue_live_prefix: str = Field("listwright:", description="What the keys of live values begin with.")
     default_model: str | None = Field(
@@ -61,9 +61,8 @@ class BundleOptions(BaseModel):
         le=100,
         description="Most live versions of a model: at start the newest ones, later those published last.",
     )
-    load_timeout_seconds: float = Field(
+    load_timeout_seconds: Seconds = Field(
         120.0,
-        gt=0,
         description="Most time for a bundle to be tried in a process of its own, and again to be loaded and warmed.",
     )
     shadow: str | None = Field(
@@ -71,9 +70,7 @@ class BundleOptions(BaseModel):
         description="Model whose lists are compared with the served ones, for a sample of the requests and after the "
         "response: `NAME` for its current version, or `NAME@VERSION`.",
     )
-    shadow_share: float = Field(
-        0.01, ge=0, le=1, description="Share of the model-made lists that is compared with the shadow's."
-    )
+    shadow_share: Share = Field(0.01, description="Share of the model-made lists that is compared with the shadow's.")
 
     @field_validator("bundles", "catalogue")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from service.environment import user_cache_folder
+from service.options.values import Seconds
 
 Provider = Literal["auto", "cpu", "cuda"]
 
@@ -44,9 +45,8 @@ class EngineOptions(BaseModel):
         description="On CUDA: capture one graph per shape at warm-up and replay it, which launches kernels faster.",
     )
     gpu_mem_limit_mb: int = Field(0, ge=0, description="On CUDA: most MiB of one model's memory arena; 0 for no limit.")
-    engine_hang_seconds: float = Field(
+    engine_hang_seconds: Seconds = Field(
         5.0,
-        gt=0,
         description="A run of the engine that takes longer is taken to hang: the process is not ready, drains, and "
         "ends with an error; a worker is replaced, and so is an engine process.",
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-from service.options.values import Port
+from service.options.values import LONGEST_SECONDS, Port, Seconds, SecondsOrZero
 
 
 class ListenerOptions(BaseModel):
@@ -43,24 +43,24 @@ class ListenerOptions(BaseModel):
     max_connections: int = Field(
         4096, ge=1, description="Most open connections of one process; more get 503 and are closed."
     )
-    keep_alive_seconds: float = Field(
+    keep_alive_seconds: Seconds = Field(
         75.0,
-        gt=0,
         description="A connection without a request is closed after so long. It should be longer than the proxy's own "
         "limit in front: Google's balancers want 620.",
     )
-    read_timeout_seconds: float = Field(
+    read_timeout_seconds: Seconds = Field(
         5.0,
-        gt=0,
         description="Most time for a client to send its headers, else it is cut off; its body, else it gets 408; and "
         "to take any byte of an answer, else it is cut off.",
     )
-    shutdown_delay_seconds: float = Field(
-        0.0, ge=0, description="After SIGTERM: time between becoming not ready and closing the listener."
+    shutdown_delay_seconds: SecondsOrZero = Field(
+        0.0, description="After SIGTERM: time between becoming not ready and closing the listener."
     )
-    drain_seconds: int = Field(10, ge=0, description="After SIGTERM: most time for requests in progress to finish.")
-    drain_quiet_seconds: float = Field(
-        0.5, ge=0, description="After SIGTERM: a kept-alive connection is closed after so much silence."
+    drain_seconds: int = Field(
+        10, ge=0, le=LONGEST_SECONDS, description="After SIGTERM: most time for requests in progress to finish."
+    )
+    drain_quiet_seconds: SecondsOrZero = Field(
+        0.5, description="After SIGTERM: a kept-alive connection is closed after so much silence."
     )
 
     @field_validator("admin_hosts", mode="before")

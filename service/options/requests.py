@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.options.values import Milliseconds
+from service.options.values import LONGEST_SECONDS, Milliseconds
 
 DeadlineMode = Literal["enforce", "observe"]
 
@@ -32,7 +32,7 @@ class RequestOptions(BaseModel):
     max_in_flight: int = Field(
         64, ge=1, le=100_000, description="Most requests in progress at once; more get 503 before their body is read."
     )
-    retry_after_seconds: int = Field(1, ge=1, description="`Retry-After` of a 503, in seconds.")
+    retry_after_seconds: int = Field(1, ge=1, le=LONGEST_SECONDS, description="`Retry-After` of a 503, in seconds.")
     max_candidates: int = Field(2000, ge=1, description="Most candidates in one request; more get 422.")
     warnings: bool = Field(
         True,

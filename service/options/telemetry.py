@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
-from service.options.values import Milliseconds
+from service.options.values import Milliseconds, Share
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -20,8 +20,8 @@ class TelemetryOptions(BaseModel):
 
     log_level: LogLevel = Field("info", description="Least severe level of log lines (to stderr).")
     log_json: bool = Field(True, description="One JSON object per log line; false: plain text.")
-    log_requests: float = Field(
-        0.01, ge=0, le=1, description="Share of the requests that have a log line each, drawn by their trace ids."
+    log_requests: Share = Field(
+        0.01, description="Share of the requests that have a log line each, drawn by their trace ids."
     )
     log_slow_ms: Milliseconds | None = Field(
         None,
@@ -33,10 +33,8 @@ class TelemetryOptions(BaseModel):
         description="Collector of traces, such as `http://localhost:4318`: OTLP over HTTP, sent to `/v1/traces` under "
         "this address. Needs the extra `otel`. None: no traces.",
     )
-    trace_share: float = Field(
+    trace_share: Share = Field(
         0.01,
-        ge=0,
-        le=1,
         description="Share of the requests without `traceparent` that begin a trace. Of the others, those are traced "
         "whose `traceparent` says that it is sampled.",
     )

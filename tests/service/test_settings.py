@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -118,6 +119,30 @@ def test_a_wrong_value_names_itself(monkeypatch: pytest.MonkeyPatch, variable: s
     flag = "" if variable == "API_KEYS" else f" \\(--{variable.lower().replace('_', '-')}\\)"
     with pytest.raises(SettingsError, match=f"^{PREFIX}{variable}{flag}: "):
         load_settings()
+
+
+def numeric_settings() -> list[str]:
+    """The settings that are numbers, whole or not."""
+
+    def holds_number(kind: object) -> bool:
+        return kind in (int, float) or any(map(holds_number, get_args(kind)))
+
+    return [name for name, field in Settings.model_fields.items() if holds_number(field.annotation)]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "Infinity", "nan"])
+def test_no_number_may_be_infinite_or_none_at_all(value: str) -> None:
+    assert {"load_timeout_seconds", "log_slow_ms", "max_batch", "shadow_share"} <= set(numeric_settings())
+    for name in numeric_settings():
+        with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()} \\({flag(name)}\\): ") as caught:
+            load_settings({name: value})
+        assert ";" not in str(caught.value)
+
+
+def test_no_time_in_seconds_may_be_longer_than_a_day() -> None:
+    for name in (name for name in numeric_settings() if name.endswith("_seconds")):
+        with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()} .*less than or equal to"):
+            load_settings({name: "86401"})
 
 
 @pytest.mark.parametrize(
