@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 _GROUP: Final = "listwright.commands"
 _HELP: Final = {
@@ -25,6 +25,24 @@ _HELP: Final = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser that knows options by their full names only, as do those of its subcommands.
+
+    A beginning of a name that fits one option today may be another's tomorrow.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments. Unknown options are named without their values, which may be secret."""
+        parsed, unknown = self.parse_known_args(arguments)
+        if unknown:
+            names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            self.error(f"unrecognized arguments: {' '.join(names or unknown)}")
+        return parsed
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``listwright COMMAND …`` and return its exit status.
 
@@ -37,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _without_command(arguments, sorted(commands, key=lambda name: ([*_HELP, name].index(name), name)))
     name = arguments[0]
     module = _load(commands[name])
-    parser = argparse.ArgumentParser(prog=f"listwright {name}", description=module.__doc__)
+    parser = _Parser(prog=f"listwright {name}", description=module.__doc__)
     module.configure(parser)
     try:
-        return int(module.run(parser.parse_args(arguments[1:])))
+        return int(module.run(parser.parse_all(arguments[1:])))
     except (ValueError, OSError) as error:
         print(f"listwright {name}: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """This module is a command, too: see `plugged`."""
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--problem")
+    parser.add_subparsers(dest="task").add_parser("sub").add_argument("--depth")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,9 +86,34 @@ def test_a_bug_is_not_mistaken_for_bad_input() -> None:
 @pytest.mark.usefixtures("plugged")
 def test_an_unknown_option_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["data", "--colour", "red"])
+        cli.main(["data", "--colour=red"])
     assert caught.value.code == 2
     assert "--colour" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("plugged")
+@pytest.mark.parametrize("words", [["--stat=5"], ["sub", "--dep=5"], ["sub", "--dep", "5"], ["sub", "--status=5"]])
+def test_the_beginning_of_an_options_name_is_no_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", *words])
+    assert caught.value.code == 2
+    (option,) = (word.partition("=")[0] for word in words if word.startswith("-"))
+    assert capsys.readouterr().err.splitlines()[-1] == f"listwright data: error: unrecognized arguments: {option}"
+    assert cli.main(["data", "--status", "5", "sub", "--depth", "1"]) == 5
+
+
+@pytest.mark.parametrize(
+    "words", [["--api-keys", "s3cr3t-key"], ["--api-keys=s3cr3t-key"], ["--host", "::1", "--api-k=s3cr3t-key"]]
+)
+def test_keys_on_the_command_line_are_refused_and_not_shown(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["serve", *words])
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert "error: unrecognized arguments: --api-k" in printed.err
+    assert "s3cr3t" not in printed.err + printed.out
 
 
 @pytest.mark.usefixtures("plugged")

@@ -212,4 +212,4 @@ def test_two_runs_into_one_folder_are_told_apart(capsys: pytest.CaptureFixture[s
 def test_a_source_that_is_read_in_sequence_has_no_ray(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["data", "movielens", "--path", "x", "-o", str(tmp_path / "lists"), "--parts", "2", "--ray", "local"])
-    assert "unrecognized arguments: --ray local" in capsys.readouterr().err
+    assert "unrecognized arguments: --ray\n" in capsys.readouterr().err
