@@ -16,6 +16,7 @@ from models.contract.manifest import EMBEDDED_BUNDLES
 from service.bundles.folder import BundleFolder
 from service.catalogues.choose_source import check_live
 from service.environment import PREFIX, shadowing_links
+from service.options.bundles import NO_DEFAULT
 from service.server import check_traces
 from service.server import run as run_alone
 from service.settings import SECRETS, Settings, SettingsError, flag, load_settings
@@ -67,16 +68,22 @@ def _names_bundles(flags: Mapping[str, Any]) -> bool:
 def choose_default(settings: Settings) -> Settings:
     """Return the settings with the folder's only model as the default, if they name none.
 
-    A folder with nothing in it decides nothing: then it is the first model that goes live. Raises `SettingsError` if
-    there are several.
+    A folder with nothing in it decides nothing: its models may come later, and without a setting the first that goes
+    live is the default. Raises `SettingsError` if there are several to choose from, or not the one that is named.
     """
-    if settings.default_model is not None:
+    if settings.default_model == NO_DEFAULT:
         return settings
+    setting = "LISTWRIGHT_DEFAULT_MODEL (--default-model)"
     names = list(BundleFolder(settings.bundles).scan().bundles)
+    if settings.default_model is not None:
+        if names and settings.default_model not in names:
+            found = f"{settings.bundles}; there is: {', '.join(names)}"
+            raise SettingsError(f"{setting}: there is no bundle {settings.default_model!r} in {found}")
+        return settings
     if len(names) > 1:
         raise SettingsError(
-            f"LISTWRIGHT_DEFAULT_MODEL (--default-model): is needed, since {settings.bundles} has several models: "
-            f"{', '.join(names)}; 'none' if every request names its model"
+            f"{setting}: is needed, since {settings.bundles} has several models: {', '.join(names)}; 'none' if every "
+            "request names its model"
         )
     return settings.model_copy(update={"default_model": names[0]}) if names else settings
 

@@ -132,7 +132,7 @@ class Registry:
         if not self._models:
             return "no bundle is loaded"
         if self.default is not None and self.default not in self._models:
-            return f"the default model {self.default!r} is not loaded"
+            return f"the default model {self.default!r} (LISTWRIGHT_DEFAULT_MODEL) is not loaded"
         return next((reason for need in self._needs if (reason := need()) is not None), None)
 
     def select(self, name: str | None, version: str | None = None) -> Model:

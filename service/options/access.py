@@ -9,6 +9,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from service.options.values import NamedPath
+
 _NOT_VISIBLE: Final = re.compile(r"[^!-~]")
 
 
@@ -20,12 +22,12 @@ class AccessOptions(BaseModel):
         description="Comma-separated keys, of visible ASCII characters. If set, /v1/* and /admin/* need "
         "`Authorization: Bearer KEY`.",
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: NamedPath | None = Field(
         None,
         description="TOML file with named keys instead of `LISTWRIGHT_API_KEYS`, each with an optional limit of "
         "requests per second; read at start and on SIGHUP.",
     )
-    admin_keys_file: Path | None = Field(
+    admin_keys_file: NamedPath | None = Field(
         None,
         description="The same for the admin listener, which then takes only these keys. Missing: it takes those of "
         "the public listener.",

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from models.contract.catalogue.manifest import CATALOGUE_FOLDER
-from service.options.values import Milliseconds, Seconds, Share
+from service.options.values import Milliseconds, NamedPath, Seconds, Share
 
 NO_DEFAULT: Final = "none"
 """Value of `default_model` for no default model; no bundle can have this name."""
@@ -22,12 +22,12 @@ _BUNDLE: Final = re.compile(rf"{_FOLDER}(@{_FOLDER})?")
 class BundleOptions(BaseModel):
     """Models, catalogues of items and live values."""
 
-    bundles: Path = Field(
+    bundles: NamedPath = Field(
         Path("bundles"),
         description="Folder with the bundles, as `<name>/<version>/bundle.json`. "
         "Where it is not set and there is no folder of this name, the embedded demo bundle is served.",
     )
-    catalogue: Path | None = Field(
+    catalogue: NamedPath | None = Field(
         None,
         description="Folder with catalogues of items, as `<fingerprint>/<version>/catalogue.json`, the first 12 digits "
         "of a feature spec's fingerprint. Missing: `catalogue` in the bundles folder, if there is one.",

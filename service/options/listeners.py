@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-from service.options.values import LONGEST_SECONDS, Port, Seconds, SecondsOrZero
+from service.options.values import LONGEST_SECONDS, Host, NamedPath, Port, Seconds, SecondsOrZero
 
 
 class ListenerOptions(BaseModel):
     """Addresses, connections, bodies, and the end of a process."""
 
-    host: str = Field("127.0.0.1", description="Address that the public listener binds to.")
+    host: Host = Field("127.0.0.1", description="Address that the public listener binds to.")
     port: Port = Field(8000, description="Port of the public listener; 0 picks a free one and prints it.")
-    uds: Path | None = Field(
+    uds: NamedPath | None = Field(
         None, description="Path of a Unix socket for the public listener, instead of an address and a port."
     )
-    admin_host: str = Field("127.0.0.1", description="Address of the admin listener; keep it on loopback.")
+    admin_host: Host = Field("127.0.0.1", description="Address of the admin listener; keep it on loopback.")
     admin_port: Port | None = Field(
         None, description="Port of the admin listener. Missing: the public port + 1, or a free one if that is 0."
     )

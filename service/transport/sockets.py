@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from service.settings import Settings, SettingsError
+from service.environment import PREFIX
+from service.settings import Settings, SettingsError, flag
 
 BACKLOG: Final = 2048
 _log = logging.getLogger(__name__)
@@ -67,10 +68,12 @@ def bind_sockets(settings: Settings) -> Sockets:
     """Bind both sockets. Raises `SettingsError` naming the setting."""
     admin_port = _admin_port(settings)
     with contextlib.ExitStack() as undo:
-        public = _bind("port", settings.host, settings.port) if settings.uds is None else _bind_unix(settings.uds)
+        public = (
+            _bind(("host", "port"), settings.host, settings.port) if settings.uds is None else _bind_unix(settings.uds)
+        )
         undo.enter_context(public)
         undo.callback(stop_connecting, public)
-        sockets = Sockets(public, _bind("admin_port", settings.admin_host, admin_port))
+        sockets = Sockets(public, _bind(("admin_host", "admin_port"), settings.admin_host, admin_port))
         undo.pop_all()
     return sockets
 
@@ -115,13 +118,14 @@ def _remove_dead(path: Path) -> None:
             raise OSError("another process listens there")
 
 
-def _bind(name: str, host: str, port: int) -> socket.socket:
-    """Bind a socket. Raises `SettingsError` naming the setting."""
+def _bind(names: tuple[str, str], host: str, port: int) -> socket.socket:
+    """Bind a socket. Raises `SettingsError` naming the two settings; either may be at fault."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise SettingsError(f"LISTWRIGHT_{name.upper()}: cannot listen on {host}:{port}: {error}") from None
+    except (OSError, OverflowError, UnicodeError) as error:  # A name such as `a..b` cannot be encoded.
+        settings = " or ".join(f"{PREFIX}{name.upper()} ({flag(name)})" for name in names)
+        raise SettingsError(f"{settings}: cannot listen on {host}:{port}: {error}") from None
 
 
 def stop_connecting(sock: socket.socket) -> None:

@@ -103,7 +103,9 @@ def test_a_broken_bundle_at_start_leaves_the_service_not_ready_and_says_what_dif
 def test_a_default_model_that_is_not_there_keeps_the_service_not_ready(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     with serving(tmp_path, default_model="absent") as served:
-        assert_problem(served.public.get("/v2/health/ready"), 503, "not-ready", text="'absent'")
+        assert_problem(
+            served.public.get("/v2/health/ready"), 503, "not-ready", text="'absent' (LISTWRIGHT_DEFAULT_MODEL)"
+        )
         assert served.public.post(request()).status == 503
         assert served.public.post(request(model="tiny")).status == 200
 

@@ -98,9 +98,21 @@ def test_several_models_and_no_default_is_an_error_that_names_them(served: list[
     with pytest.raises(SettingsError, match=r"^LISTWRIGHT_DEFAULT_MODEL \(--default-model\): .*: a, b; 'none' if "):
         serve()
     assert not served
-    for given in ("none", "b", "later"):
+    for given in ("none", "b"):
         assert serve("--default-model", given) == 0
-    assert [settings.default_model for settings in served] == ["none", "b", "later"]
+    assert [settings.default_model for settings in served] == ["none", "b"]
+
+
+def test_a_default_model_that_is_not_among_those_of_the_folder_is_an_error(served: list[Settings]) -> None:
+    Path("bundles").mkdir()
+    assert serve("--default-model", "later") == 0  # It may come with the others.
+    put("a/1", "b/1")
+    Path("bundles", "later").mkdir()  # A folder without a version is no model yet.
+    with pytest.raises(SettingsError) as caught:
+        serve("--default-model", "later")
+    setting = "LISTWRIGHT_DEFAULT_MODEL (--default-model)"
+    assert str(caught.value) == f"{setting}: there is no bundle 'later' in bundles; there is: a, b"
+    assert [settings.default_model for settings in served] == ["later"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -170,7 +170,9 @@ def test_a_wrong_setting_ends_it_at_once_and_names_itself(tmp_path: Path) -> Non
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "LISTWRIGHT_PORT: cannot listen on" in fails("--bundles", str(tmp_path), "--port", port)
+        assert f"LISTWRIGHT_PORT (--port): cannot listen on 127.0.0.1:{port}" in fails(
+            "--bundles", str(tmp_path), "--port", port
+        )
 
 
 @pytest.mark.long

@@ -112,6 +112,11 @@ def test_every_setting_but_the_keys_has_a_flag() -> None:
         ("SHADOW_SHARE", "nan"),
         ("API_KEYS", ""),
         ("API_KEYS", " , "),
+        ("HOST", ""),
+        ("BUNDLES", ""),
+        ("CATALOGUE", ""),
+        ("UDS", ""),
+        ("ADMIN_HOST", ""),
     ],
 )
 def test_a_wrong_value_names_itself(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
@@ -121,28 +126,37 @@ def test_a_wrong_value_names_itself(monkeypatch: pytest.MonkeyPatch, variable: s
         load_settings()
 
 
-def numeric_settings() -> list[str]:
-    """The settings that are numbers, whole or not."""
+def settings_of(*types: type) -> list[str]:
+    """The settings whose values are of these types, or missing."""
 
-    def holds_number(kind: object) -> bool:
-        return kind in (int, float) or any(map(holds_number, get_args(kind)))
+    def is_one(kind: object) -> bool:
+        return kind in types or any(map(is_one, get_args(kind)))
 
-    return [name for name, field in Settings.model_fields.items() if holds_number(field.annotation)]
+    return [name for name, field in Settings.model_fields.items() if is_one(field.annotation)]
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "Infinity", "nan"])
 def test_no_number_may_be_infinite_or_none_at_all(value: str) -> None:
-    assert {"load_timeout_seconds", "log_slow_ms", "max_batch", "shadow_share"} <= set(numeric_settings())
-    for name in numeric_settings():
+    assert {"load_timeout_seconds", "log_slow_ms", "max_batch", "shadow_share"} <= set(settings_of(int, float))
+    for name in settings_of(int, float):
         with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()} \\({flag(name)}\\): ") as caught:
             load_settings({name: value})
         assert ";" not in str(caught.value)
 
 
 def test_no_time_in_seconds_may_be_longer_than_a_day() -> None:
-    for name in (name for name in numeric_settings() if name.endswith("_seconds")):
+    for name in (name for name in settings_of(int, float) if name.endswith("_seconds")):
         with pytest.raises(SettingsError, match=f"^{PREFIX}{name.upper()} .*less than or equal to"):
             load_settings({name: "86401"})
+
+
+def test_no_path_may_be_empty() -> None:
+    paths = settings_of(Path)
+    assert {"bundles", "catalogue", "uds", "api_keys_file", "admin_keys_file"} <= set(paths)
+    for name in paths:
+        message = f"^{PREFIX}{name.upper()} \\({flag(name)}\\): is set but empty$"
+        with pytest.raises(SettingsError, match=message):
+            load_settings({name: ""})
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,16 @@ def test_it_serves_though_nobody_can_be_told_where(bundle: Path, short: Path, wo
     assert "Exception ignored" not in rest
 
 
+@pytest.mark.parametrize("host", ["8.8.8.8", "no..name", "n" * 64])
+def test_an_address_that_is_not_ours_names_the_settings_of_host_and_port(host: str) -> None:
+    public = r"LISTWRIGHT_HOST \(--host\) or LISTWRIGHT_PORT \(--port\): cannot listen on "
+    with pytest.raises(SettingsError, match=f"^{public}{host}:0: "):
+        bind_sockets(make_settings(host=host, port=0))
+    admin = r"LISTWRIGHT_ADMIN_HOST \(--admin-host\) or LISTWRIGHT_ADMIN_PORT \(--admin-port\): cannot listen on "
+    with pytest.raises(SettingsError, match=f"^{admin}{host}:0: "):
+        bind_sockets(make_settings(port=0, admin_host=host))
+
+
 def test_an_admin_port_that_is_taken_leaves_no_file_behind(short: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
