@@ -33,10 +33,15 @@ def versions_in(folder: Path, file: str, problems: list[str]) -> list[str]:
 
 
 def has_file(folder: Path, file: str) -> bool:
-    """Tell whether a folder holds this file. Raises `OSError` if that cannot be found out."""
+    """Tell whether a folder holds this file.
+
+    Raises `OSError` if that cannot be found out, or if there is but a link to nothing.
+    """
     try:
         return stat.S_ISREG((folder / file).stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / file).is_symlink():
+            raise OSError(errno.ENOLINK, f"{file} is a link to a file that is not there") from None
         return False
 
 

@@ -45,8 +45,9 @@ class SceneFile(Renewing):
         _log.error("%s is refused, and %s: %s", SCENES_FILE, live, problem)
 
     def _stamp(self) -> _Stamp:
+        path = self._root / SCENES_FILE
         try:
-            found = (self._root / SCENES_FILE).stat()
+            found = path.stat() if path.exists() else path.lstat()  # A link to nothing is not the same as nothing.
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns, found.st_ino

@@ -39,6 +39,8 @@ def read_scenes(root: Path) -> SceneMap:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
+        if path.is_symlink():  # Its file has been moved or not yet come; nobody has removed the scenes.
+            raise SceneError("is a link to a file that is not there") from None
         if not root.is_dir():  # A volume that is away is no reason to drop what serves.
             raise SceneError("cannot be read: the bundles folder is not there") from None
         return NO_SCENES

@@ -59,14 +59,17 @@ def test_what_cannot_be_read_is_named_and_hides_nothing_else(tmp_path: Path, cap
     (tmp_path / "a" / "5").mkdir()
     (tmp_path / "a" / "6").mkdir()
     (tmp_path / "a" / "6" / MANIFEST_FILE).symlink_to(MANIFEST_FILE)
+    (tmp_path / "a" / "7").mkdir()
+    (tmp_path / "a" / "7" / MANIFEST_FILE).symlink_to("nowhere")
     (tmp_path / os.fsdecode(b"\xff\n")).mkdir()
     with caplog.at_level(logging.WARNING):
         found = BundleFolder(tmp_path).bundles()
     assert found == {"a": ["1", "2"], "b": ["1"]}
     named = sorted(record.getMessage().partition(str(tmp_path))[2].partition("'")[0] for record in caplog.records)
-    left_out = ["a/3", "a/4", "a/6", "a/notes.txt", "broken", "circle", "file", "none", "not plain", r"\udcff\n"]
+    left_out = ["a/3", "a/4", "a/6", "a/7", "a/notes.txt", "broken", "circle", "file", "none", "not plain", r"\udcff\n"]
     assert named == sorted(f"/{name}" for name in left_out)
     assert all("\n" not in record.getMessage() for record in caplog.records)
+    assert f"a/7': {MANIFEST_FILE} is a link to a file that is not there" in caplog.text
 
 
 def test_a_folder_without_the_right_to_read_it_is_named_and_hides_nothing_else(

@@ -15,8 +15,10 @@ from models.contract.serving import SCENES_FILE
 from service.bundles.opening import LocalOpener
 from service.bundles.registry import Registry
 from service.bundles.reload import Loader
+from service.bundles.scene_file import SceneFile
 from service.inference.onnx.session import SessionConfig
 from service.scenes.live import Scenes
+from service.scenes.reading import SceneMap
 from service.telemetry.metrics import Metrics
 from tests.service.bundles.test_switching import in_loop, until
 from tests.service.contract.test_bad_input import assert_problem
@@ -96,6 +98,36 @@ def test_a_reload_of_scenes_alone_switches_to_the_file(served: Served) -> None:
     assert reload_scenes(served).json["result"] == "ok"
     assert names(served) == []
     assert reloads(served) == [2, 0]
+
+
+def test_scenes_go_on_while_their_file_is_a_link_to_nothing(served: Served) -> None:
+    file = served.root / SCENES_FILE
+    target = file.with_name("elsewhere")
+    file.replace(target)
+    file.symlink_to(target)
+    assert reload_scenes(served).json["result"] == "unchanged"
+    target.rename(file.with_name("moved"))
+    assert_problem(reload_scenes(served), 422, "scenes-refused", text="is a link to a file that is not there")
+    assert names(served) == ["home", "shop"]
+    file.unlink()
+    assert reload_scenes(served).json["result"] == "ok"
+    assert names(served) == []
+    assert reloads(served) == [1, 1]
+
+
+def test_a_link_to_nothing_that_is_removed_is_a_change_of_the_refused_file(tmp_path: Path) -> None:
+    async def switch(_: SceneMap) -> None: ...
+
+    async def look() -> None:
+        scenes = SceneFile(tmp_path, switch, lambda _: None)
+        scenes.note(await scenes.renew())
+        assert scenes.is_refused
+        assert not await scenes.changed()
+        (tmp_path / SCENES_FILE).unlink()
+        assert [await scenes.changed() for _ in range(2)] == [False, True]  # It has rested at the second look.
+
+    (tmp_path / SCENES_FILE).symlink_to("nowhere")
+    asyncio.run(look())
 
 
 def test_a_reload_of_a_bundle_reloads_the_scenes_and_says_so(served: Served) -> None:
