@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     A command module offers ``configure(parser)`` and ``run(arguments) -> int``. It raises `ValueError` for bad input
     and `OSError` for a file that cannot be read or written; either is printed without a traceback.
     """
+    _let_sigterm_end_the_first_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {e.name: e for e in entry_points(group=_GROUP)}
     if not arguments or arguments[0] not in commands:
@@ -64,6 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:
         raise _missing(name, error) from error
+
+
+def _let_sigterm_end_the_first_process() -> None:
+    """End at once on SIGTERM, as any other process does, until a command has a handler of its own.
+
+    For the first process of a container the kernel has no default action: without a handler the signal would be lost
+    while a command is imported, which takes seconds.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _load(command: EntryPoint) -> ModuleType:
