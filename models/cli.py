@@ -26,6 +26,17 @@ _HELP: Final = {
     "bench": "time the engine and the service",
 }
 
+_EXTRAS: Final = {
+    "cpu": "onnxruntime",
+    "train": "jinja2 lightgbm matplotlib onnx pyarrow pymoo requests scipy sklearn tabulate torch tqdm",
+    "ray": "ray",
+    "redis": "hiredis redis",
+    "otel": "opentelemetry",
+    "store": "fsspec gcsfs s3fs",
+    "load": "locust psutil",
+}
+"""Each extra and what is imported of it; `train` comes before `load`, which has some of the same."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Parser that knows options by their full names only, as do those of its subcommands.
@@ -88,10 +99,12 @@ def _load(command: EntryPoint) -> ModuleType:
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> SystemExit:
-    return SystemExit(
-        f"listwright {name}: needs {error.name!r}, which is not installed; "
-        "training and export need the extra train: pip install '.[cpu,train]' in a checkout"
-    )
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in _EXTRAS.items() if package in packages.split()), None)
+    advice = "" if extra is None else f"; it is in the extra {extra}: pip install '.[{extra}]' in a checkout"
+    if extra == "cpu":
+        advice += ", or '.[gpu]' for NVIDIA's GPUs"
+    return SystemExit(f"listwright {name}: needs {error.name!r}, which is not installed{advice}")
 
 
 def _without_command(arguments: Sequence[str], names: Sequence[str]) -> int:

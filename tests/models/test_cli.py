@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from models import cli
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = ["data", "train", "mine", "evaluate", "catalogue", "rerank", "report", "fetch", "export", "serve", "bench"]
 
 
@@ -19,10 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """This module is a command, too: see `plugged`."""
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--problem")
+    parser.add_argument("--missing")
     parser.add_subparsers(dest="task").add_parser("sub").add_argument("--depth")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.missing:
+        raise ModuleNotFoundError(name=arguments.missing)
     if arguments.problem == "bug":
         raise KeyError("a bug keeps its traceback")
     if arguments.problem == "no room":
@@ -120,8 +126,36 @@ def test_keys_on_the_command_line_are_refused_and_not_shown(
 def test_a_missing_package_says_what_to_install() -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["bench"])
-    assert "needs 'no_such_package'" in str(caught.value.code)
-    assert str(caught.value.code).endswith("the extra train: pip install '.[cpu,train]' in a checkout")
+    assert caught.value.code == "listwright bench: needs 'no_such_package', which is not installed"
+
+
+@pytest.mark.usefixtures("plugged")
+@pytest.mark.parametrize(
+    ("package", "advice"),
+    [
+        ("onnxruntime", "the extra cpu: pip install '.[cpu]' in a checkout, or '.[gpu]' for NVIDIA's GPUs"),
+        ("torch.nn", "the extra train: pip install '.[train]' in a checkout"),
+        ("locust", "the extra load: pip install '.[load]' in a checkout"),
+    ],
+)
+def test_a_missing_package_of_an_extra_says_which_extra(package: str, advice: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["data", "--missing", package])
+    assert caught.value.code == f"listwright data: needs {package!r}, which is not installed; it is in {advice}"
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    """Every package that an extra of users brings is named; one that two bring counts for the first."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    modules = {"scikit-learn": "sklearn", "opentelemetry-sdk": "opentelemetry"}
+    modules["opentelemetry-exporter-otlp-proto-http"] = "opentelemetry"
+    known: set[str] = set()
+    for extra, packages in cli._EXTRAS.items():
+        brought = {re.split(r"[^\w-]", requirement)[0] for requirement in extras[extra]}
+        named = set(packages.split())
+        assert named - {"hiredis"} == {modules.get(name, name) for name in brought} - known, extra
+        known |= named
+    assert extras.keys() - cli._EXTRAS.keys() == {"gpu", "peers", "dev"}
 
 
 def test_help_needs_neither_torch_nor_the_service() -> None:
