@@ -6,7 +6,15 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector, values
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    values,
+)
 from starlette.responses import Response
 
 from service.telemetry.rolling import Gathered, WindowCounts
@@ -43,12 +51,14 @@ def show_engines(registry: CollectorRegistry, live: Callable[[], int], wanted: C
     Gauge(should, text, registry=registry).set_function(wanted)
 
 
-def keep_in_memory() -> None:
-    """Let metrics made from now on hold their values in memory.
+def set_up_client_library() -> None:
+    """Let metrics made from now on hold their values in memory, and show no times of creation.
 
-    The client library writes them to files if a variable of the environment names a folder. It reads that when it is
-    imported and again whenever a series is removed, so the variable is removed from this process's environment.
+    The client library writes values to files if a variable of the environment names a folder. It reads that when it is
+    imported and again whenever a series is removed, so the variable is removed from this process's environment. Times
+    of creation (`…_created`) would be further series, which metrics of several processes do not have in common.
     """
+    disable_created_metrics()
     values.ValueClass = values.MutexValue
     for name in (_FOLDER_VARIABLE, _FOLDER_VARIABLE.lower()):
         os.environ.pop(name, None)
@@ -58,7 +68,7 @@ class Exposition:
     """Show what this process counts, and its own figures (`process_*`, `python_*`) too."""
 
     def __init__(self, *, own_figures: bool = True) -> None:
-        keep_in_memory()
+        set_up_client_library()
         self.registry = CollectorRegistry()
         self.modes: dict[str, MergeMode] = {}
         if own_figures:

@@ -55,13 +55,9 @@ class SnapshotReader:
     def read(self) -> tuple[Layout, Values]:
         """Return what the registry holds, and the values in that order; NaN becomes None.
 
-        Times of creation are left out.
         The layout is the same object as long as nothing but values changes.
         """
-        families = [
-            (metric, [sample for sample in paced(metric.samples) if not sample.name.endswith("_created")])
-            for metric in self._registry.collect()
-        ]
+        families = [(metric, list(paced(metric.samples))) for metric in self._registry.collect()]
         pause()
         samples = [sample for _, found in families for sample in found]
         labels = [(sample.name, sample.labels) for sample in samples]

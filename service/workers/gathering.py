@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
 
 from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
-from service.telemetry.exposition import ENGINE_MODES, WORKER_MODES, keep_in_memory, show_engines, show_workers
+from service.telemetry.exposition import ENGINE_MODES, WORKER_MODES, set_up_client_library, show_engines, show_workers
 from service.telemetry.keys import AccessMetrics
 from service.telemetry.merging import Totals
 from service.telemetry.rolling import WindowCounts
@@ -31,7 +31,7 @@ class SupervisorMetrics:
     """Count what happens to the workers, and the reloads, which are one for all workers."""
 
     def __init__(self, running: Callable[[], int], wanted: int) -> None:
-        keep_in_memory()
+        set_up_client_library()
         self.registry = CollectorRegistry()
         text = (
             "Workers that ended while the service went on: hung (killed for that), killed by another, failed (any "

@@ -42,14 +42,14 @@ def supervisor_metrics(workers: int = 1) -> SupervisorMetrics:
 def exported_families() -> dict[str, frozenset[str]]:
     """The series of each family that a scrape can have, of one process or of several.
 
-    Families of the client library (`process_`, `python_`) and times of creation are left out.
+    Families of the client library (`process_`, `python_`) are left out.
     """
     registries = (Metrics(budget_seconds=0.019).registry, supervisor_metrics().registry)
     return {
         family.name: frozenset(family.name + suffix for suffix in _SUFFIXES.get(family.type, ("",)))
         for text in (generate_latest(registry).decode() for registry in registries)
         for family in text_string_to_metric_families(text)
-        if family.name.startswith("rerank_") and not family.name.endswith("_created")
+        if family.name.startswith("rerank_")
     }
 
 

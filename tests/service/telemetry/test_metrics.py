@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.telemetry.exposition import SharedExposition
+from service.telemetry.merging import Totals
 from service.telemetry.metrics import Metrics
 from service.telemetry.records import mean_distance
+from service.telemetry.scrape import choose_format
+from service.telemetry.snapshots import SnapshotReader
 from tests.service.live import Live, fake_model, live_app
 from tests.service.requests import request
+from tests.service.telemetry.test_merging import never, nobody
 
 DURATION = "rerank_request_duration_seconds"
 
@@ -33,6 +39,20 @@ def test_every_series_exists_before_the_first_request() -> None:
         live.post(request(model="nope"))
         after = scrape(live)
     assert after == before
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
+def test_one_process_and_several_show_the_same_names_and_no_times_of_creation(server: Live, accept: str) -> None:
+    worker = SharedExposition(never, nobody)
+    Metrics(budget_seconds=0.019, exposition=worker).model_loaded(fake_model())
+    totals = Totals()
+    totals.update(1, *SnapshotReader(worker.registry, worker.modes).read())
+    several = choose_format(accept).encode(totals.view()).decode()
+    alone = server.get("/metrics", {"Accept": accept}).body.decode()
+    names = [set(re.findall(r"^(rerank_\w+)[{ ]", text, re.MULTILINE)) for text in (alone, several)]
+    assert not [name for name in names[0] | names[1] if name.endswith("_created")]
+    assert names[0] - names[1] == {"rerank_workers_live", "rerank_workers_wanted"}  # The supervisor shows these.
+    assert names[1] <= names[0]
 
 
 def test_the_names_of_the_contract_are_there(server: Live) -> None:
