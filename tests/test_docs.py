@@ -120,13 +120,8 @@ def test_the_architecture_names_the_files_of_a_room(room: str) -> None:
 
 
 def test_the_architecture_names_every_room() -> None:
-    files = (
-        path for name in (*PACKAGES, "deploy") for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"
-    )
-    rooms = {path.parent.relative_to(ROOT).as_posix() for path in files}
-    # A folder of `evaluation` may have a row of its own, or be one of "one folder per subcommand".
-    described = set(_rooms())
-    assert {room for room in rooms if not room.startswith("models/evaluation/")} <= described <= rooms
+    files = (path for name in (*PACKAGES, "deploy") for path in (ROOT / name).rglob("*.py"))
+    assert set(_rooms()) == {path.parent.relative_to(ROOT).as_posix() for path in files}
 
 
 def test_the_api_page_names_every_metric_and_no_other() -> None:
