@@ -58,7 +58,7 @@ def set_up_client_library() -> None:
     imported and again whenever a series is removed, so the variable is removed from this process's environment. Times
     of creation (`…_created`) would be further series, which metrics of several processes do not have in common.
     """
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     values.ValueClass = values.MutexValue
     for name in (_FOLDER_VARIABLE, _FOLDER_VARIABLE.lower()):
         os.environ.pop(name, None)
