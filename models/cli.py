@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
         """Parse all arguments. Unknown options are named without their values, which may be secret."""
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
-            names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            names = [word.partition("=")[0] for word in unknown if word.startswith("--")]  # A key may begin with one.
             self.error(f"unrecognized arguments: {' '.join(names or unknown)}")
         return parsed
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _let_sigterm_end_the_first_process() -> None:
-    """End at once on SIGTERM, as any other process does, until a command has a handler of its own.
+    """End at once on SIGTERM, as other processes do, until a command handles it.
 
     For the first process of a container the kernel has no default action: without a handler the signal would be lost
     while a command is imported, which takes seconds.

@@ -52,7 +52,7 @@ def show_engines(registry: CollectorRegistry, live: Callable[[], int], wanted: C
 
 
 def set_up_client_library() -> None:
-    """Let metrics made from now on hold their values in memory, and show no times of creation.
+    """Let later metrics hold their values in memory, and show no times of creation.
 
     The client library writes values to files if a variable of the environment names a folder. It reads that when it is
     imported and again whenever a series is removed, so the variable is removed from this process's environment. Times

@@ -109,7 +109,13 @@ def test_the_beginning_of_an_options_name_is_no_option(words: list[str], capsys:
 
 
 @pytest.mark.parametrize(
-    "words", [["--api-keys", "s3cr3t-key"], ["--api-keys=s3cr3t-key"], ["--host", "::1", "--api-k=s3cr3t-key"]]
+    "words",
+    [
+        ["--api-keys", "s3cr3t-key"],
+        ["--api-keys=s3cr3t-key"],
+        ["--api-keys", "-s3cr3t"],
+        ["--host", "::1", "--api-k=s3cr3t-key"],
+    ],
 )
 def test_keys_on_the_command_line_are_refused_and_not_shown(
     words: list[str], capsys: pytest.CaptureFixture[str]
