@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from models.contract.serving import MOST_REQUESTS
-from service.contract.problems import MALFORMED_JSON, Problem, ProblemDocument, invalid
+from service.contract.problems import ProblemDocument, invalid
 from service.contract.refusals import refusal
 from service.contract.schemas import RerankRequest, RerankResponse
 
@@ -80,10 +80,8 @@ def split_batch(body: bytes) -> list[bytes]:
         if "of at most length" in str(error):
             raise invalid("requests", f"has more than {MOST_REQUESTS} requests; {_COUNT}") from None
         raise refusal(error, body) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, body) from None
-    except RecursionError:
-        raise Problem(MALFORMED_JSON, "the body is nested too deeply") from None
     found = [bytes(raw) for raw in requests if raw is not UNSET]
     if not found:
         raise invalid("requests", f"has no requests; {_COUNT}")

@@ -49,6 +49,7 @@ _REQUIRED: Final = frozenset(
 _GOT_NULL: Final = "got null"
 _GOT_NUMBER: Final = re.compile(r"Expected str( \| null)?, got (int|float)")
 _CONSTANTS: Final = (b"NaN", b"-Infinity", b"Infinity")
+_TOO_DEEP: Final = "the body is nested too deeply"
 _LONGEST_PATH: Final = 300
 _LONGEST_PROBLEM: Final = 200
 
@@ -66,6 +67,8 @@ def refusal(error: Exception, body: bytes) -> Problem:
 
     A NaN or an Infinity is a 422, like a field of the wrong type, if everything else is JSON.
     """
+    if isinstance(error, RecursionError):
+        return Problem(MALFORMED_JSON, _TOO_DEEP)
     fault = _syntax_fault(body)
     if fault is not None:
         if not any(constant in body for constant in _CONSTANTS) or _syntax_fault(_without_constants(body)) is not None:
@@ -90,7 +93,7 @@ def _syntax_fault(body: bytes) -> str | None:
     try:
         _check(body)
     except RecursionError:
-        return "the body is nested too deeply"
+        return _TOO_DEEP
     except msgspec.DecodeError as error:
         # Of what msgspec refuses, Python's reader takes halves of characters only, and the constants.
         lone = len(body) <= READ_AGAIN and "\\u" in text and _read_again(_without_constants(body)) is not None
@@ -196,12 +199,14 @@ def _find_in_columns(group: str, body: bytes) -> str:
     try:
         whole = msgspec.json.decode(body, type=_Whole).candidates
         columns = msgspec.json.decode(whole[group], type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, KeyError, RecursionError):
         return ""
     decode = msgspec.json.Decoder(_COLUMN_TYPES[group]).decode
     for name, column in islice(columns.items(), MOST_COLUMNS):
         try:
             decode(column)
+        except RecursionError:
+            return ""
         except msgspec.DecodeError as error:
             return f"candidates.{group}.{name}{locate(str(error))[0]}"
     return ""
@@ -227,16 +232,14 @@ class _Constant:
 def _read_again(body: bytes) -> Any:
     """Read a body with whatever Python's reader takes; None if that refuses it as well."""
     text = body.decode()
-    try:
-        return json.loads(text, parse_constant=_Constant)
-    except RecursionError:
-        return None
-    except ValueError:  # Not JSON, or an integer of thousands of digits.
-        pass
-    try:
-        return json.loads(text, parse_constant=_Constant, parse_int=_read_integer)
-    except ValueError:
-        return None
+    for read_integer in (None, _read_integer):  # The first, which is faster, refuses integers of thousands of digits.
+        try:
+            return json.loads(text, parse_constant=_Constant, parse_int=read_integer)
+        except RecursionError:  # It needs more of the stack than msgspec does.
+            return None
+        except ValueError:
+            pass
+    return None
 
 
 def _read_integer(text: str) -> int | _Constant:

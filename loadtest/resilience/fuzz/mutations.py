@@ -14,6 +14,7 @@ from loadtest.resilience.fuzz.vocabulary import (
     CHUNK_SIZES,
     CODINGS,
     FIELDS,
+    HARD_BODIES,
     LENGTHS,
     METHODS,
     ODD_METHODS,
@@ -218,10 +219,21 @@ def change_body(rng: random.Random, draft: Draft) -> None:
         draft.body = bytes(body)
 
 
+def replace_body(rng: random.Random, draft: Draft) -> None:
+    if draft.body:
+        body = rng.choice(HARD_BODIES)
+        if draft.target == b"/v1/rerank" and rng.random() < 0.3:
+            draft.target, body = b"/v1/rerank/batch", b'{"requests":[' + body + b"]}"
+        replaced = (b"Content-Length", b"Transfer-Encoding", b"Content-Encoding")
+        draft.headers = [pair for pair in draft.headers if pair[0] not in replaced]
+        draft.headers.append((b"Content-Length", b"%d" % len(body)))
+        draft.body = body
+
+
 Change = Callable[[random.Random, Draft], None]
 _CHANGES: Final[Sequence[Change]] = (
     *(change_method, change_target, change_version, add_field, add_field, upgrade, repeat_field, remove_field),
-    *(add_many_fields, change_length, change_coding, change_chunk, change_body, change_body),
+    *(add_many_fields, change_length, change_coding, change_chunk, change_body, change_body, replace_body),
 )
 
 

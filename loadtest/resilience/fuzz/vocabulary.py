@@ -88,3 +88,18 @@ FIELDS: Final[Sequence[tuple[bytes, bytes]]] = (
     ),
     *((b"Trailer", b"X"), (b"TE", b"trailers"), (b"X", b"v" * 70_000), (b"Range", b"bytes=0-1"), (b"Origin", b"null")),
 )
+_HALF: Final = b'{"a":"\\ud800","d":'
+_DIGITS: Final = b"9" * 4301  # One more than Python reads.
+_NESTED: Final = tuple(
+    opening * depth + closing * depth
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"1}"))
+    for depth in (900, 1000, 100_000)
+)
+HARD_BODIES: Final = (
+    *(_HALF + nested + b"}" for nested in _NESTED),
+    *(_HALF + nested + b',"n":' + _DIGITS + b"}" for nested in _NESTED),
+    *(b'{"a":NaN,"n":' + _DIGITS + b',"d":' + nested + b"}" for nested in _NESTED),
+    *(b'{"candidates":{"id":["a"],"scores":{"ctr":["x"]},"embedding":[' + nested + b"]}}" for nested in _NESTED),
+    *(b'{"candidates":[{"id":"a","scores":{},"embedding":' + nested + b"}]}" for nested in _NESTED),
+)
+"""Bodies that a reader which recurses, or which reads any number, may fail at."""

@@ -52,6 +52,7 @@ def with_candidate(**changes: Any) -> dict[str, Any]:
         b"[1,",
         b'"abc',
         b'{"top_n": 0, "surprise": ',
+        b'{"a": "\\ud800", "n": ' + b"9" * 4301 + b', "d": ' + b"[" * 1000 + b"]" * 1000 + b"}",
     ],
 )
 def test_malformed_json_is_400(any_server: Live, body: bytes) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.contract.batch import split_batch
 from service.contract.decoding import decode_request
 from service.contract.problems import Problem
 from tests.service.contract.bodies import filled
@@ -139,3 +141,24 @@ def test_a_body_of_too_many_fields_is_refused_and_malformed_if_it_is_no_json() -
     assert problem.kind.slug == "invalid-request"
     assert "at most 104857 are allowed" in problem.detail
     assert refused(body[:-1]).kind.slug == "malformed-json"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": "\\ud800", "n": @digits, "d": @nested}',
+        '{"a": NaN, "n": @digits, "d": @nested}',
+        '{"candidates": {"id": ["a"], "scores": {"ctr": ["x"]}, "embedding": [@nested]}}',
+        '{"candidates": [{"id": "a", "scores": {"ctr": "x"}, "embedding": @nested}]}',
+        '{"user": {"a": @nested}}',
+    ],
+)
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "1}")])
+def test_no_depth_is_too_deep_for_a_refusal(body: str, brackets: tuple[str, str]) -> None:
+    # How deep a reader gets depends on the frames below it, so all depths around the limit are tried.
+    for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit() + 10):
+        nested = brackets[0] * depth + brackets[1] * depth
+        sent = body.replace("@digits", "9" * 4301).replace("@nested", nested).encode()
+        assert refused(sent).kind.status in (400, 422)
+        with pytest.raises(Problem):
+            split_batch(b'{"requests": [%b], "x": 1}' % sent)
