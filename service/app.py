@@ -181,7 +181,9 @@ def create_app(
         tracing=tracing,
     )
     heads = (metrics.head_refused,) if refusals is None else (metrics.head_refused, refusals.head)
-    connections = Connections(limits, on_refuse=metrics.connection_refused, on_head=heads)
+    connections = Connections(
+        limits, on_refuse=metrics.connection_refused, on_head=heads, recorded_paths=(RERANK_PATH, BATCH_PATH)
+    )
     metrics.watch_connections(
         connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
     )

@@ -60,20 +60,20 @@ _ANSWERS: Final = (
         windows={"window": 5 * MINUTE},
         limits={"share": 0.05},
         floors={"floor": 100},
-        # Connections that are refused never become requests.
+        # Connections that are refused never become requests, but for `unfinished`: those are refused as well.
         expr="""\
 (
   sum by (@by) (rate(rerank_rejected_total{reason=~"overloaded|shed"}[@window]))
-    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total{reason!="unfinished"}[@window]))
 )
   /
 (
   sum by (@by) (rate(rerank_slo_valid_total{objective="latency"}[@window]))
-    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total{reason!="unfinished"}[@window]))
 ) > @share
   and
 sum by (@by) (increase(rerank_slo_valid_total{objective="latency"}[@window]))
-  + sum by (@by) (increase(rerank_connections_refused_total[@window])) >= @floor
+  + sum by (@by) (increase(rerank_connections_refused_total{reason!="unfinished"}[@window])) >= @floor
 """,
         summary="{{ $value | humanizePercentage }} of what arrives is refused",
         description=(

@@ -43,7 +43,7 @@ from service.telemetry.records import (
 from service.telemetry.spans import Tracing
 from service.timing.admission import Admission
 from service.timing.deadline import Deadline, header_timeout
-from service.transport.asgi import Call, Trace, check_media_type, new_id, read_body, send_bytes
+from service.transport.asgi import ANSWERED_KEY, Call, Trace, check_media_type, new_id, read_body, send_bytes
 from service.transport.compression import content_coding, decompress
 
 _log = logging.getLogger(__name__)
@@ -125,9 +125,9 @@ class BatchEndpoint:
         try:
             found = await self._answer(exchange, receive)
         except ClientDisconnect:
-            self._end(exchange.record("cancelled", CLIENT_CLOSED, None))
+            self._end(exchange.left(scope))
         except Problem as problem:
-            await self._refuse(exchange, send, problem)
+            await self._refuse(exchange, send, scope.get(ANSWERED_KEY, problem))
         except Exception:
             _log.exception("batch %s failed", call.request_id, extra=exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))

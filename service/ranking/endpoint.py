@@ -21,7 +21,7 @@ from service.contract.cost import most_fields
 from service.contract.decoding import decode_request
 from service.contract.problems import INTERNAL, Problem
 from service.contract.schemas import RerankRequest, RerankResponse
-from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, send_problem, server_timing
+from service.ranking.exchange import Exchange, echo, send_problem, server_timing
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
@@ -35,6 +35,7 @@ from service.telemetry.spans import Tracing
 from service.timing.admission import Admission, RefusalReason, Ticket
 from service.timing.deadline import Deadline, header_timeout, is_close
 from service.transport.asgi import (
+    ANSWERED_KEY,
     API_KEY_KEY,
     TICKET_KEY,
     check_media_type,
@@ -110,9 +111,9 @@ class RerankEndpoint:
             self._identify(exchange, scope)
             answered = await self._rerank(exchange, scope, receive)
         except ClientDisconnect:
-            self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
+            self._emit(exchange.left(scope))
         except Problem as problem:
-            await self._refuse(exchange, send, problem)
+            await self._refuse(exchange, send, scope.get(ANSWERED_KEY, problem))
         except Exception:
             _log.exception("request %s failed", exchange.call.request_id, extra=exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))

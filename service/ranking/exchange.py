@@ -24,6 +24,7 @@ from service.telemetry.records import (
 )
 from service.telemetry.spans import SpanStopwatch, Tracing
 from service.transport.asgi import (
+    ANSWERED_KEY,
     Call,
     is_header_safe,
     read_call,
@@ -85,6 +86,14 @@ class Exchange:
         """Make the record of a request that is answered with a problem."""
         status = problem.kind.status
         return self.record(refused_outcome(status), status, problem.kind.slug)
+
+    def left(self, scope: Scope) -> RequestRecord:
+        """Make the record of a request whose body ends early.
+
+        Its client has left, or the HTTP protocol has answered it.
+        """
+        answered: Problem | None = scope.get(ANSWERED_KEY)
+        return self.record("cancelled", CLIENT_CLOSED, None) if answered is None else self.refused(answered)
 
     def record(self, outcome: RequestOutcome, status: int, reason: str | None) -> RequestRecord:
         """Make the record of a request that has ended like this."""

@@ -24,7 +24,9 @@ class ConnectionMetrics:
         text = "Connections that were answered 503 and closed."
         name = "rerank_connections_refused_total"
         self._refused = make.counts(name, text, "reason", get_args(RefusedReason))
-        text = "Requests that ended their connection before any handler saw them, by what was wrong with their HTTP."
+        text = (
+            "Requests that ended their connection by what was wrong with their HTTP, and that no other series counts."
+        )
         self._heads = make.counts("rerank_heads_refused_total", text, "reason", get_args(HeadReason))
         text = "Open file descriptors of the process."
         opened = make.gauge("rerank_open_descriptors", text, "livemax")

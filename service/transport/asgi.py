@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -27,6 +27,12 @@ API_KEY_KEY: Final = "listwright.api-key"
 
 PRESENCE_KEY: Final = "listwright.presence"
 """Scope key under which `protocol.py` leaves the connection's `Presence`."""
+
+REQUEST_ID_KEY: Final = "listwright.request-id"
+"""Scope key with the request's id, once `request_id_of` has been asked."""
+
+ANSWERED_KEY: Final = "listwright.answered"
+"""Scope key with the `Problem` that the HTTP protocol has answered while the body came; the handler sends nothing."""
 
 REQUEST_ID_FIELD: Final = b"x-request-id"
 TRACE_FIELD: Final = b"traceparent"
@@ -108,10 +114,18 @@ def read_call(scope: Scope) -> Call:
             value for name, value in scope["headers"] if name == b"content-encoding"
         )
     call = Call(headers, arrival, now - arrival, "", None, scope.get(PRESENCE_KEY), peer_of(scope))
-    asked = call.header(REQUEST_ID_FIELD)
-    call.request_id = asked if asked is not None and is_header_safe(asked) else new_id()
+    call.request_id = request_id_of(scope, headers)
     call.trace = parse_traceparent(call.header(TRACE_FIELD))
     return call
+
+
+def request_id_of(scope: Scope, headers: Mapping[bytes, bytes]) -> str:
+    """Return a request's id, the same each time: `x-request-id`, or a new one."""
+    known: str | None = scope.get(REQUEST_ID_KEY)
+    if known is None:
+        asked = headers.get(REQUEST_ID_FIELD, b"").decode("latin-1")
+        known = scope[REQUEST_ID_KEY] = asked if is_header_safe(asked) else new_id()
+    return known
 
 
 def new_id() -> str:

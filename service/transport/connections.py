@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Final, Literal, NamedTuple, cast, get_args
 
@@ -20,7 +20,7 @@ _HEAD_REASONS: Final = frozenset(get_args(HeadReason))
 
 
 class RefusedHead(NamedTuple):
-    """A request that ended its connection before a handler saw it.
+    """A request that ended its connection, and that no handler records.
 
     `status` and `request_id` are those of its answer; None: it had none.
     """
@@ -62,9 +62,9 @@ class Unfinished:
 class Connections:
     """Admit connections up to the limits, and count those refused.
 
-    `on_refuse` is told of connections that are refused, each of `on_head` of requests that end theirs before a handler
-    sees them. `descriptors` is the process's limit on open files, None for no limit; it is set when the
-    listener starts.
+    `on_refuse` is told of connections that are refused, each of `on_head` of requests that end theirs and that no
+    handler records; those of POST at `recorded_paths` record all that they see. `descriptors` is the process's limit
+    on open files, None for no limit; it is set when the listener starts.
     """
 
     def __init__(
@@ -72,8 +72,10 @@ class Connections:
         limits: Limits,
         on_refuse: Callable[[RefusedReason], None] | None = None,
         on_head: Sequence[OnHead] = (),
+        recorded_paths: Collection[str] = (),
     ) -> None:
         self.limits = limits
+        self.recorded_paths = recorded_paths
         self.unfinished = Unfinished(limits.unfinished_bytes, limits.unfinished_per_peer_bytes)
         self.descriptors: int | None = None
         self.open = 0

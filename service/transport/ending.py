@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from service.access.failures import NO_PEER
 from service.contract.problems import MEDIA_TYPE, OVERLOADED, Problem, unavailable
+from service.transport.asgi import ANSWERED_KEY, request_id_of
 from service.transport.connections import Connections, RefusedReason
 from service.transport.gate import ReadGate
 
@@ -136,29 +137,37 @@ class EndingProtocol(HttpToolsProtocol):
         if self._ended:
             return
         self._ended = True
-        request_id = secrets.token_hex(8)
-        self._connections.refuse_head(problem.kind.slug, self._peer, problem.kind.status, request_id)
+        scope = cast("dict[str, Any] | None", None if self._place is BETWEEN else self.scope)
+        request_id = secrets.token_hex(8) if scope is None else request_id_of(scope, dict(scope["headers"]))
         self._unparsed = None
         self._farewell = render(problem, request_id)
-        if self._place is BODY:
-            self._give_up_request()
+        heard = self._place is BODY and self._give_up_request(problem)
+        if not heard:
+            self._connections.refuse_head(problem.kind.slug, self._peer, problem.kind.status, request_id)
         self._count(0)
         if self._unanswered:
             cast(ReadGate, self.flow).hold()
         else:
             self._say_farewell()
 
-    def _give_up_request(self) -> None:
-        """Drop the request whose body is faulty; an answered one gets no second answer."""
+    def _give_up_request(self, problem: Problem) -> bool:
+        """Drop the request whose body is faulty; an answered one gets no second answer.
+
+        Tells whether its handler records the `problem` that is answered.
+        """
         if self._discards() or self.cycle.response_started:
             self._farewell = b""
-            return
+            return False
+        self._unanswered -= 1
         if self.pipeline and self.pipeline[0][0] is self.cycle:
-            self.pipeline.popleft()  # It has not begun; earlier ones are in progress.
+            self.pipeline.popleft()  # It has not begun, and never will; earlier ones are in progress.
+            return False
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ANSWERED_KEY] = problem
         self.cycle.disconnected = True
         self.cycle.waiting_for_100_continue = False  # Or it would write that when it begins, after the last answer.
         self.cycle.message_event.set()
-        self._unanswered -= 1
+        return scope["method"] == "POST" and scope["path"] in self._connections.recorded_paths
 
     def _say_farewell(self) -> None:
         """Write the last answer, and close after the client has had a moment to read.

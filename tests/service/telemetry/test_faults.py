@@ -15,7 +15,7 @@ from service.telemetry.catalogues import built_at
 from service.telemetry.connections import open_descriptors
 from tests.service.catalogued import catalogued
 from tests.service.live import FakeEngine, Live, fake_model, live_app
-from tests.service.raw import connected, head
+from tests.service.raw import connected
 from tests.service.requests import request
 from tests.service.tiny_bundle import Options
 from tests.service.transport.test_transport import eventually
@@ -52,7 +52,7 @@ GET = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n"
         (GET + b"A: " + b"a" * 70_000, "headers-too-large"),
         (b"GET /" + b"a" * 70_000, "uri-too-long"),
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", "not-implemented"),
-        (head(None, {"Transfer-Encoding": "chunked"}) + b"x\r\n", "malformed-http"),
+        (b"POST /v1/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "malformed-http"),
         (GET, "timeout"),
     ],
 )

@@ -234,7 +234,7 @@ def test_a_faulty_body_that_waits_for_no_go_ahead_is_only_refused(
         eventually(lambda: live.series("rerank_connections") == 0)
         assert live.get("/v2/health/live").status == 200
         eventually(lambda: len(live.records) == 1)
-        assert {record.status for record in live.records} == ({200} if before else {499})
+        assert {record.status for record in live.records} == ({200} if before else {400})
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 

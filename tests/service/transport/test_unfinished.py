@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from models.contract.serving import BATCH_PATH
 from service.transport.connections import Unfinished
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, fake_model, live_app
+from tests.service.live import FakeEngine, Live, fake_model, live_app
 from tests.service.raw import Connection, connected, connections, head, post
 from tests.service.requests import check_list, request
 from tests.service.transport.test_transport import eventually
 
 MEBIBYTE = 1024 * 1024
+SMALL: dict[str, Any] = {"max_unfinished_mb": 2, "max_body_bytes": MEBIBYTE}
 
 
 def test_heads_with_one_byte_of_body_keep_nobody_out() -> None:
@@ -92,6 +94,77 @@ def test_beyond_the_limit_the_client_that_adds_to_it_is_refused(limits: dict[str
             assert_problem(client.answer(), 400, "malformed-json")
         eventually(lambda: live.series("rerank_unfinished_bytes") == 0)
         eventually(lambda: live.series("rerank_in_flight") == 0)
+
+
+TOO_MUCH = b" " * int(1.6 * MEBIBYTE)
+CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+def hold_most(live: Live, client: Connection) -> None:
+    """Have a client hold a whole body's bytes, so that another has no room for as many."""
+    client.send(head(len(TOO_MUCH)) + TOO_MUCH[:-1])
+    eventually(lambda: (live.series("rerank_unfinished_bytes") or 0) >= MEBIBYTE)
+
+
+@pytest.mark.parametrize(
+    ("length", "headers", "begun", "rest", "status", "slug", "outcome"),
+    [
+        (len(TOO_MUCH), {}, TOO_MUCH[:10], TOO_MUCH[10:], 503, "overloaded", "rejected"),
+        (len(TOO_MUCH), {}, b"", TOO_MUCH, 503, "overloaded", "rejected"),
+        (None, CHUNKED, b"1\r\n{\r\n", b"x\r\n", 400, "malformed-http", "invalid"),
+        (None, CHUNKED, b"", b"x\r\n", 400, "malformed-http", "invalid"),
+    ],
+)
+@pytest.mark.parametrize("asked", [{"X-Request-Id": "my-own"}, {}])
+def test_an_answer_while_the_body_comes_is_the_request_s_own_outcome(
+    length: int | None,
+    headers: dict[str, str],
+    begun: bytes,
+    rest: bytes,
+    status: int,
+    slug: str,
+    outcome: str,
+    asked: dict[str, str],
+) -> None:
+    with live_app(fake_model(), **SMALL) as live, connected(live.port) as other, connected(live.port) as client:
+        hold_most(live, other)
+        client.send(head(length, headers | asked) + begun)
+        if begun:
+            eventually(lambda: (live.series("rerank_unfinished_bytes") or 0) > MEBIBYTE + 4096)
+        client.send(rest)
+        reply = client.answer()
+        assert_problem(reply, status, slug)
+        eventually(lambda: len(live.records) == 1)
+        (record,) = live.records
+        assert (record.outcome, record.status, record.reason) == (outcome, status, slug)
+        assert record.request_id == reply.headers["x-request-id"] == reply.json["request_id"]
+        assert asked.get("X-Request-Id", record.request_id) == record.request_id
+        rejected = outcome == "rejected"
+        assert live.series("rerank_rejected_total", reason="overloaded") == rejected
+        assert live.series("rerank_connections_refused_total", reason="unfinished") == rejected
+        assert live.series("rerank_slo_valid_total", objective="latency") == rejected
+        assert live.series("rerank_heads_refused_total", reason="malformed-http") == 0
+
+
+def test_an_answer_while_a_batch_comes_is_its_own_outcome() -> None:
+    with live_app(fake_model(), **SMALL) as live, connected(live.port) as other, connected(live.port) as client:
+        hold_most(live, other)
+        client.send(head(len(TOO_MUCH), path=BATCH_PATH) + TOO_MUCH)
+        assert_problem(client.answer(), 503, "overloaded")
+        eventually(lambda: live.series("rerank_batch_duration_seconds_count", outcome="rejected") == 1)
+
+
+def test_a_request_that_never_begins_is_told_of_by_its_connection() -> None:
+    engine = FakeEngine()
+    engine.hold.clear()
+    with live_app(fake_model(engine)) as live, connected(live.port) as client:
+        client.ask(request())
+        client.send(head(None, CHUNKED | {"X-Request-Id": "second"}) + b"x\r\n")
+        eventually(lambda: live.series("rerank_heads_refused_total", reason="malformed-http") == 1)
+        engine.hold.set()
+        assert client.answer().status == 200
+        assert client.answer().headers["x-request-id"] == "second"
+        eventually(lambda: len(live.records) == 1)
 
 
 def test_another_address_has_its_own_share() -> None:
