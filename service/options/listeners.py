@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from service.options.values import LONGEST_SECONDS, Host, NamedPath, Port, Seconds, SecondsOrZero
+
+REQUEST_BYTES: Final = 4096
+"""About what an unfinished request takes beside its body."""
+
+MEBIBYTE: Final = 1024 * 1024
 
 
 class ListenerOptions(BaseModel):
@@ -34,10 +39,15 @@ class ListenerOptions(BaseModel):
         description="Largest request body, before and after decompression; a larger one gets 413.",
     )
     max_unfinished_mb: int = Field(
-        64, ge=1, description="Most MiB of requests that have come in part, in one process; more get 503."
+        64,
+        ge=1,
+        description="Most MiB of requests that have come in part, in one process; more get 503. One of the largest "
+        "body must fit.",
     )
     max_unfinished_per_peer_mb: int = Field(
-        32, ge=1, description="Most MiB of those from one address; a proxy counts as one."
+        32,
+        ge=1,
+        description="Most MiB of those from one address; a proxy counts as one. One of the largest body must fit.",
     )
     max_connections: int = Field(
         4096, ge=1, description="Most open connections of one process; more get 503 and are closed."
@@ -61,6 +71,19 @@ class ListenerOptions(BaseModel):
     drain_quiet_seconds: SecondsOrZero = Field(
         0.5, description="After SIGTERM: a kept-alive connection is closed after so much silence."
     )
+
+    @field_validator("max_unfinished_mb", "max_unfinished_per_peer_mb")
+    @classmethod
+    def _holds_the_largest_body(cls, value: int, info: ValidationInfo) -> int:
+        # Else such a body gets 503 with `Retry-After` however often it comes.
+        largest = info.data.get("max_body_bytes")  # None: it is wrong itself.
+        if largest is not None and value * MEBIBYTE < largest + REQUEST_BYTES:
+            needed = -(-(largest + REQUEST_BYTES) // MEBIBYTE)
+            raise ValueError(
+                f"{value} MiB is not enough for one request of LISTWRIGHT_MAX_BODY_BYTES ({largest}); it must be at "
+                f"least {needed}, or that smaller"
+            )
+        return value
 
     @field_validator("admin_hosts", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from service.contract.batch import batch_bytes
 from service.environment import PREFIX
+from service.options.listeners import MEBIBYTE
 from service.settings import Settings, flag
 
 HEAD_BYTES: Final = 64 * 1024
@@ -21,7 +22,6 @@ PIPELINED: Final = 16
 """Most requests of one connection that wait for their answers before more is read."""
 
 ADMIN_CONNECTIONS: Final = 256
-_MEBIBYTE: Final = 1024 * 1024
 # Files of the process beside its connections: bundles, pipes, the event loop, what libraries open.
 _OTHER_FILES: Final = 512
 
@@ -50,9 +50,9 @@ class Limits:
             connections=min(settings.max_connections, ADMIN_CONNECTIONS) if admin else settings.max_connections,
             read_seconds=settings.read_timeout_seconds,
             body_bytes=settings.max_body_bytes,
-            batch_bytes=batch_bytes(settings.max_body_bytes, settings.max_unfinished_per_peer_mb * _MEBIBYTE),
-            unfinished_bytes=settings.max_unfinished_mb * _MEBIBYTE,
-            unfinished_per_peer_bytes=settings.max_unfinished_per_peer_mb * _MEBIBYTE,
+            batch_bytes=batch_bytes(settings.max_body_bytes, settings.max_unfinished_per_peer_mb * MEBIBYTE),
+            unfinished_bytes=settings.max_unfinished_mb * MEBIBYTE,
+            unfinished_per_peer_bytes=settings.max_unfinished_per_peer_mb * MEBIBYTE,
             retry_after_seconds=settings.retry_after_seconds,
         )
 

@@ -24,6 +24,7 @@ from service.contract.problems import (
     Problem,
     unavailable,
 )
+from service.options.listeners import REQUEST_BYTES
 from service.transport import head
 from service.transport.connections import Connections
 from service.transport.ending import BETWEEN, BODY, HEAD, EndingProtocol
@@ -37,7 +38,6 @@ _CHUNKED_PIECE: Final = 16 * 1024
 _CHUNKED_WORK: Final = PIPELINED // 4  # A piece of one-byte chunks takes 2 ms.
 # A chunk of one byte has five bytes around it.
 _FRAMING_PER_BYTE: Final = 6
-_REQUEST_BYTES: Final = 4096  # About what a request takes beside its body.
 
 
 class BoundedProtocol(EndingProtocol):
@@ -252,11 +252,11 @@ class BoundedProtocol(EndingProtocol):
         if self._place is not BODY:
             held = self._fed
         elif not self._discards():
-            held = _REQUEST_BYTES + min(self._body, self._largest_body())
+            held = REQUEST_BYTES + min(self._body, self._largest_body())
         if self._unparsed:
             held += len(cast(bytes, self._unparsed.obj))  # All of what was read stays for the sake of the rest.
         for cycle, _ in self.pipeline:
-            held += _REQUEST_BYTES + len(cycle.body)
+            held += REQUEST_BYTES + len(cycle.body)
         if not self._count(held):
             self._connections.refuse("unfinished")
             retry = self._connections.limits.retry_after_seconds

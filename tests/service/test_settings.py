@@ -160,6 +160,30 @@ def test_no_path_may_be_empty() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"max_unfinished_mb": 2}, ["MAX_UNFINISHED_MB"]),
+        ({"max_unfinished_per_peer_mb": 1}, ["MAX_UNFINISHED_PER_PEER_MB"]),
+        ({"max_body_bytes": 32 * 2**20}, ["MAX_UNFINISHED_PER_PEER_MB"]),
+        ({"max_body_bytes": 64 * 2**20 - 4095}, ["MAX_UNFINISHED_MB", "MAX_UNFINISHED_PER_PEER_MB"]),
+    ],
+)
+def test_limits_that_no_largest_body_fits_in_are_an_error(given: dict[str, int], named: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(given)
+    faults = str(caught.value).split("; LISTWRIGHT")
+    assert len(faults) == len(named)
+    for fault, name in zip(faults, named, strict=True):
+        assert f"{name} (" in fault
+        assert "LISTWRIGHT_MAX_BODY_BYTES" in fault
+
+
+def test_one_largest_body_may_be_all_that_fits() -> None:
+    load_settings({"max_unfinished_mb": 2, "max_unfinished_per_peer_mb": 2, "max_body_bytes": 2 * 2**20 - 4096})
+    load_settings({"max_unfinished_mb": 3, "max_unfinished_per_peer_mb": 3})
+
+
+@pytest.mark.parametrize(
     ("name", "nearest"),
     [
         ("LISTWRIGHT_PROT", "LISTWRIGHT_PORT"),

@@ -198,7 +198,10 @@ def test_batches_in_progress_hold_bodies_of_so_many_bytes() -> None:
     engine = FakeEngine()
     engine.hold.clear()
     large = json.dumps({"requests": [request()]}).encode() + b" " * 700_000
-    with live_app(fake_model(engine), max_unfinished_mb=1) as live, ThreadPoolExecutor(1) as pool:
+    with (
+        live_app(fake_model(engine), max_unfinished_mb=1, max_body_bytes=900_000) as live,
+        ThreadPoolExecutor(1) as pool,
+    ):
         first = pool.submit(post, live, large)
         eventually(lambda: engine.batches)
         assert post(live, large).status == 503

@@ -26,6 +26,7 @@ EXPECT: Final = {"Expect": "100-continue"}
 BODY: Final = json.dumps(request()).encode()
 LIMITS: Final[dict[str, Any]] = {
     "max_in_flight": 3,
+    "max_body_bytes": 2 * MEBIBYTE - 4096,
     "max_unfinished_mb": 3,
     "max_unfinished_per_peer_mb": 2,
     "max_connections": CLIENTS - 2,

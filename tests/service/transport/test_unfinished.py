@@ -168,7 +168,8 @@ def test_a_request_that_never_begins_is_told_of_by_its_connection() -> None:
 
 
 def test_another_address_has_its_own_share() -> None:
-    with live_app(fake_model(), max_unfinished_per_peer_mb=1) as live, connected(live.port) as client:
+    limits: dict[str, Any] = {"max_unfinished_per_peer_mb": 1, "max_body_bytes": MEBIBYTE - 4096}
+    with live_app(fake_model(), **limits) as live, connected(live.port) as client:
         client.send(head(2 * MEBIBYTE) + b" " * (MEBIBYTE - 8192))
         eventually(lambda: (live.series("rerank_unfinished_bytes") or 0) > MEBIBYTE - 8192)
         other = Connection(live.port, source="127.0.0.9")
