@@ -34,7 +34,9 @@ REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", "The body did not arrive
 CONFLICT: Final = ProblemKind("conflict", "Bundles are being loaded already", 409)
 BODY_TOO_LARGE: Final = ProblemKind("body-too-large", "The body is too large", 413)
 URI_TOO_LONG: Final = ProblemKind("uri-too-long", "The request line is too long", 414)
-UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind("unsupported-media-type", "The body must be application/json", 415)
+UNSUPPORTED_MEDIA_TYPE: Final = ProblemKind(
+    "unsupported-media-type", "The body is not of a supported type or coding", 415
+)
 MISDIRECTED: Final = ProblemKind("misdirected-request", "The service does not answer for this host", 421)
 INVALID_REQUEST: Final = ProblemKind("invalid-request", "The request is not valid", 422)
 BUNDLE_REFUSED: Final = ProblemKind("bundle-refused", "The bundle was not loaded", 422)

@@ -38,6 +38,8 @@ REQUEST_ID_FIELD: Final = b"x-request-id"
 TRACE_FIELD: Final = b"traceparent"
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_PARAMETER: Final = re.compile(r'(?:"(?:\\.|[^"\\])*"?|[^;"])+')  # Of a media type; a quoted value may have semicolons.
+_ESCAPE: Final = re.compile(r"\\(.)")
 _SAMPLED: Final = 1
 _LONGEST_ID: Final = 128
 # A refused body is read up to so many times the limit: a client that is still sending sees no answer.
@@ -162,9 +164,16 @@ def check_media_type(call: Call) -> None:
     media, _, parameters = (call.header(b"content-type") or "").lower().partition(";")
     if media.strip() != "application/json":
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Type must be application/json, not {media.strip()[:80]!r}")
-    charset = parameters.replace(" ", "").replace('"', "")
-    if charset.startswith("charset=") and charset not in ("charset=utf-8", "charset=utf8"):
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the charset must be utf-8, not {charset[8:88]!r}")
+    for parameter in _PARAMETER.findall(parameters):
+        name, _, value = parameter.partition("=")
+        if name.strip() != "charset" or (charset := _unquoted(value.strip())) in ("utf-8", "utf8"):
+            continue
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the charset must be utf-8, not {charset[:80]!r}")
+
+
+def _unquoted(value: str) -> str:
+    """Return a parameter's value without the quotes and escapes that it may have."""
+    return _ESCAPE.sub(r"\1", value[1:].removesuffix('"')) if value.startswith('"') else value
 
 
 async def read_body(call: Call, receive: Receive, *, limit: int, seconds: float) -> bytes:
