@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from models.contract.serving import MOST_REQUESTS
 from service.contract.problems import ProblemDocument, invalid
-from service.contract.refusals import refusal
+from service.contract.refusals import check_utf8, refusal
 from service.contract.schemas import RerankRequest, RerankResponse
 
 BODIES: Final = 4
@@ -75,6 +75,7 @@ def split_batch(body: bytes) -> list[bytes]:
     Raises `Problem`: 400 for what is no JSON, else 422.
     """
     try:
+        check_utf8(body)
         requests = msgspec.structs.astuple(_decode(body).requests)
     except msgspec.ValidationError as error:
         if "of at most length" in str(error):

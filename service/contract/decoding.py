@@ -11,7 +11,7 @@ from models.contract.candidates import CandidateTable
 from service.contract.candidates import check_ids
 from service.contract.cost import MOST_FIELDS, cost_over
 from service.contract.problems import invalid
-from service.contract.refusals import refusal, too_many_fields
+from service.contract.refusals import check_utf8, refusal, too_many_fields
 from service.contract.rule_checks import NOTHING_INHERITED, Inherited, check_rules
 from service.contract.schemas import Queue, RerankRequest
 
@@ -27,6 +27,7 @@ def decode_request(body: bytes, *, most_fields: int = MOST_FIELDS) -> RerankRequ
     if count := cost_over(body, most_fields):
         raise too_many_fields(body, count, most_fields)
     try:
+        check_utf8(body)
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, body) from None

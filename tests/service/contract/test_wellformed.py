@@ -143,6 +143,17 @@ def test_a_body_of_too_many_fields_is_refused_and_malformed_if_it_is_no_json() -
     assert refused(body[:-1]).kind.slug == "malformed-json"
 
 
+@pytest.mark.parametrize("sent", [b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
+def test_text_that_is_not_utf8_is_malformed_where_nobody_reads_it(sent: bytes) -> None:
+    unread = b'{"candidates": [{"id": "a", "scores": {}, "embedding": "@"}]}'.replace(b"@", sent)
+    columns = b'{"candidates": {"id": ["a"], "scores": {}, "embedding": ["@"]}}'.replace(b"@", sent)
+    for body in (unread, columns):
+        assert refused(body).kind.slug == "malformed-json"
+        assert "not valid UTF-8" in refused(body).detail
+        with pytest.raises(Problem, match="not valid UTF-8"):
+            split_batch(b'{"requests": [%b]}' % body)
+
+
 @pytest.mark.parametrize(
     "body",
     [
