@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from operator import attrgetter
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from fastapi import Depends, FastAPI, Header
-from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from models.contract.catalogue.manifest import CatalogueManifest
@@ -26,6 +26,7 @@ from service.bundles.renewing import Renewal
 from service.bundles.switching import Switcher
 from service.catalogues.live import Catalogues
 from service.contract.openapi import describe_admin
+from service.contract.orders import Reload, decode_reload
 from service.contract.problems import (
     CATALOGUE_REFUSED,
     KEYS_REFUSED,
@@ -51,20 +52,15 @@ from service.status import (
 )
 from service.telemetry.exposition import Scrape
 from service.telemetry.scrape import SCRAPED
+from service.transport.asgi import check_media_type, read_call
 from service.transport.bounds import BoundedApp
+from service.transport.compression import content_coding, decompress
 from service.transport.errors import LogRefusal, install_error_handlers
 from service.transport.methods import answer_methods
 
 T = TypeVar("T")
 
-
-class Reload(BaseModel):
-    """Name the bundle to load."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field(min_length=1, max_length=128)
-    version: str | None = Field(None, min_length=1, max_length=128, description="Missing: the newest in the folder.")
+RELOAD_PATH: Final = "/admin/v1/reload"
 
 
 Describe = Callable[[], Awaitable[Models]]
@@ -132,9 +128,28 @@ class AdminApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
-            describe_admin(super().openapi(), keyed=self._keyed)  # FastAPI keeps the document that it returns.
+            document = super().openapi()  # FastAPI keeps what it returns.
+            describe_admin(document, keyed=self._keyed, bodies={RELOAD_PATH: Reload})
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+class OrderReader:
+    """Read the body of an order to load a bundle, by the rules of the public port.
+
+    It may have `largest` bytes, before and after decompression.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+
+    async def __call__(self, request: Request) -> Reload:
+        """Return the order. Raises `Problem` (400, 413, 415, 422)."""
+        call = read_call(request.scope)
+        check_media_type(call)
+        coding = content_coding(call)
+        body = await request.body()
+        return decode_reload(body if coding is None else await decompress(body, coding, self._largest))
 
 
 def create_admin_app(
@@ -184,8 +199,10 @@ def admin_app(
     async def list_models() -> Models:
         return await describe()
 
-    @app.post("/admin/v1/reload", tags=["admin"], summary="Load a bundle aside, check it, then switch to it")
-    async def reload(order: Reload) -> Reloaded:
+    order_of = Depends(OrderReader(settings.max_body_bytes))
+
+    @app.post(RELOAD_PATH, tags=["admin"], summary="Load a bundle aside, check it, then switch to it")
+    async def reload(order: Reload = order_of) -> Reloaded:
         status = await _unless_stopped(switch(order.model, order.version))
         scenes_found, catalogues_found = describe_scenes(scenes.last()), catalogues.describe(catalogues.last())
         return Reloaded(**status.model_dump(), scenes=scenes_found, catalogues=catalogues_found)

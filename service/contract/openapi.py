@@ -69,6 +69,7 @@ def describe_public(
     """
     types = [type_ for route in PUBLIC for type_ in (route.request, route.answer)]
     schemas = _add_schemas(document, [*types, *answers.values()])
+    share(schemas, {name: msgspec.json.schema(type_) for name, type_ in _SHARED.items()})
     _bound_candidates(schemas, max_candidates)
     for route in PUBLIC:
         document["paths"][route.path] = {"post": _operation(route)}
@@ -78,12 +79,14 @@ def describe_public(
     _complete(document, kinds, lambda path: {401, 429} if path.startswith("/v1/") else set(), keyed=keyed)
 
 
-def describe_admin(document: Document, *, keyed: bool) -> None:
+def describe_admin(document: Document, *, keyed: bool, bodies: Mapping[str, type[msgspec.Struct]]) -> None:
     """Complete the document of the admin port.
 
-    If `keyed`, all operations need a key.
+    If `keyed`, all operations need a key. `bodies` are those of POSTs by path, which FastAPI does not know.
     """
-    _add_schemas(document, [])
+    _add_schemas(document, list(bodies.values()))
+    for path, type_ in bodies.items():
+        document["paths"][path]["post"]["requestBody"] = {"required": True, "content": _json(type_)}
     kinds = tuple(kind for kind in KINDS if kind is not RATE_LIMITED)
     every = {401, 421, 429}
     _complete(document, kinds, lambda path: every | ({409, 422} if path.endswith("/reload") else set()), keyed=keyed)
@@ -95,8 +98,6 @@ def _add_schemas(document: Document, types: list[Any]) -> dict[str, Any]:
     schemas.update(msgspec.json.schema_components([*types, ProblemDocument], ref_template=REFERENCE)[1])
     for name in _FASTAPIS:
         schemas.pop(name, None)
-    if types:
-        share(schemas, {name: msgspec.json.schema(type_) for name, type_ in _SHARED.items()})
     return schemas
 
 

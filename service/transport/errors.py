@@ -28,7 +28,6 @@ from service.contract.problems import (
 from service.transport.asgi import is_header_safe, parse_traceparent
 
 _log = logging.getLogger(__name__)
-_MOST_ERRORS: Final = 20
 _LONGEST: Final = 500
 KEPT_OUT: Final = (401, 429)
 """Statuses of requests that were refused for their API key."""
@@ -83,13 +82,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [dict(e) for e in error.errors()]
-    if any(e["type"] == "json_invalid" for e in found):
-        return problem_response(Problem(MALFORMED_JSON, str(found[0]["msg"])), _request_id(request))
-    errors = [FieldError(".".join(map(str, e["loc"][1:]))[:_LONGEST], str(e["msg"])) for e in found[:_MOST_ERRORS]]
+    errors = [FieldError(".".join(map(str, e["loc"][1:]))[:_LONGEST], str(e["msg"])) for e in error.errors()]
     detail = "; ".join(f"{e.field}: {e.problem}" if e.field else e.problem for e in errors)
-    if len(found) > _MOST_ERRORS:
-        detail += f"; and {len(found) - _MOST_ERRORS} more"
     return problem_response(Problem(INVALID_REQUEST, detail, errors=errors), _request_id(request))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -177,20 +178,37 @@ def test_a_bundle_that_stands_under_another_name_is_refused(served: Served) -> N
 
 
 @pytest.mark.parametrize(
-    ("body", "field"), [({}, "model"), ({"model": ""}, "model"), ({"model": "tiny", "vresion": "1"}, "vresion")]
+    ("body", "field"),
+    [({}, "model"), ({"model": ""}, "model"), ({"model": 1}, "model"), ({"model": "tiny", "vresion": "1"}, "vresion")],
 )
 def test_a_wrong_order_is_422_and_names_the_field(served: Served, body: dict[str, Any], field: str) -> None:
     assert_problem(served.reload(body), 422, "invalid-request", field)
 
 
 def test_malformed_json_to_the_admin_app_is_400(served: Served) -> None:
-    reply = served.admin.request("POST", "/admin/v1/reload", b"{", {"Content-Type": "application/json"})
-    assert_problem(reply, 400, "malformed-json")
+    order = '{"model": "tiny"}'
+    wrong = (b"{", b"", b"\xef\xbb\xbf" + order.encode(), order.encode("utf-16"), b'{"model": "\xff"}', b"[" * 100_000)
+    for body in wrong:
+        reply = served.admin.request("POST", "/admin/v1/reload", body, {"Content-Type": "application/json"})
+        assert_problem(reply, 400, "malformed-json")
 
 
-def test_a_form_of_a_web_page_cannot_reload(served: Served) -> None:
-    reply = served.reload({"model": "tiny"}, {"Content-Type": "text/plain"})
-    assert 400 <= reply.status < 500
+@pytest.mark.parametrize("media", ["text/plain", "application/json; charset=latin-1", ""])
+def test_an_order_must_be_json_by_its_content_type(served: Served, media: str) -> None:
+    reply = served.reload({"model": "tiny"}, {"Content-Type": media})
+    assert_problem(reply, 415, "unsupported-media-type")
+
+
+def test_an_order_may_be_compressed_as_any_body(served: Served) -> None:
+    def sent(body: bytes, coding: str) -> Reply:
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        return served.admin.request("POST", "/admin/v1/reload", body, headers)
+
+    order = gzip.compress(b'{"model": "tiny"}')
+    assert sent(order, "gzip").status == 200
+    assert_problem(sent(order[:-1], "gzip"), 400, "malformed-encoding")
+    assert_problem(sent(gzip.compress(bytes(3 * 2**20)), "gzip"), 413, "body-too-large")
+    assert_problem(sent(order, "br"), 415, "unsupported-media-type")
 
 
 def test_a_second_reload_meanwhile_is_409(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +243,7 @@ def test_keys_guard_the_admin_app_too(tmp_path: Path) -> None:
     write_bundle(tmp_path)
     with serving(tmp_path, api_keys="secret") as served:
         assert_problem(served.reload({"model": "tiny"}), 401, "unauthorized")
+        assert_problem(served.reload({"model": "tiny"}, {"Content-Type": "text/plain"}), 401, "unauthorized")
         assert served.reload({"model": "tiny"}, {"Authorization": "Bearer secret"}).status == 200
 
 

@@ -99,14 +99,13 @@ def test_a_body_over_the_limit_is_413(port: int) -> None:
         assert_problem(client.answer(), 413, "body-too-large")
 
 
-def test_of_many_wrong_fields_only_the_first_are_named(desk: Desk) -> None:
+def test_a_long_name_of_a_wrong_field_is_cut(desk: Desk) -> None:
     settings = make_settings()
-    body = json.dumps({"model": "a", **{f"f{n}": 0 for n in range(10_000)}, "z" * 10_000: 0}).encode()
+    body = json.dumps({"model": "a", "z" * 10_000: 0, **{f"f{n}": 0 for n in range(10_000)}}).encode()
     with listening(admin_app(settings, desk.models, desk.reload, NO_SCENES, NO_CATALOGUES), settings) as roomy:
         reply = answer(roomy, order(len(body), body))
-    assert_problem(reply, 422, "invalid-request", text="; and 9981 more")
-    assert len(reply.json["errors"]) == 20
-    assert len(reply.body) < 10_000
+    assert_problem(reply, 422, "invalid-request", "z" * 300)
+    assert len(reply.body) < 2_000
 
 
 def test_a_body_that_does_not_come_is_408(port: int) -> None:
