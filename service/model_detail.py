@@ -108,7 +108,7 @@ def find_model(registry: Registry, name: str, version: str | None) -> Model:
     if model is not None:
         return model
     live = ", ".join(f"{m.name} {m.version}" for m in registry.models) or "none"
-    what = f"model {name[:_LONGEST_VALUE]!r}" + (f" in version {version[:_LONGEST_VALUE]!r}" if version else "")
+    what = f"model {name[:_LONGEST_VALUE]!r}" + ("" if version is None else f" in version {version[:_LONGEST_VALUE]!r}")
     raise Problem(NOT_FOUND, f"no {what} is live; live models: {live}")
 
 

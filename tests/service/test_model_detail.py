@@ -143,6 +143,7 @@ def test_a_live_version_can_be_named_and_others_are_a_404_that_lists_what_is_liv
             assert (reply.status, reply.json["type"]) == (404, "urn:listwright:problem:not-found")
             assert reply.json["detail"].endswith("live models: tiny 2, tiny 1")
             assert len(reply.body) < 600
+        assert "no model 'tiny' in version '' is live" in live.get("/v1/models/tiny?version=").json["detail"]
     with live_app() as live:
         assert live.get("/v1/models/tiny").json["detail"].endswith("live models: none")
 
