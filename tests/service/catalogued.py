@@ -57,8 +57,7 @@ def open_catalogue(folder: Path, *batches: Sequence[Item], encoder: Encoder | No
 def catalogued(*models: Model, batches: Sequence[Sequence[Item]] = (), **settings: Any) -> Iterator[Live]:
     """A server with a catalogue of these items, by default of the first `ITEMS`."""
     items = batches or ([item(full(i)) for i in range(ITEMS)],)
-    patient = {"queue_target_ms": 10_000, **settings}  # However busy the machine is, no request is shed.
-    with TemporaryDirectory() as folder, live_app(*models, **patient) as live:
+    with TemporaryDirectory() as folder, live_app(*models, **settings) as live:
         catalogue = open_catalogue(Path(folder) / "7", *items)
         live.catalogues.swap({catalogue.manifest.fingerprint: catalogue})
         yield live

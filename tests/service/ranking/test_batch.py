@@ -240,8 +240,7 @@ class StepEngine(FakeEngine):
 
 def test_a_single_request_is_answered_before_the_rest_of_a_batch() -> None:
     engine = StepEngine()
-    patient = live_app(fake_model(engine), queue_target_ms=60_000)  # Requests that wait here are no standing queue.
-    with patient as live, posting(live, *[request(8)] * MOST_REQUESTS) as batch:
+    with live_app(fake_model(engine)) as live, posting(live, *[request(8)] * MOST_REQUESTS) as batch:
         for _ in range(2):
             # As many requests of the batch as may be in progress are, and the others have not begun.
             eventually(lambda: engine.stands() and in_progress(live, engine) == 8)

@@ -112,7 +112,7 @@ def test_an_unknown_id_with_features_of_its_own_is_no_cause_for_a_warning(live: 
 
 def test_a_model_without_features_of_items_needs_none_of_an_unknown_id(tmp_path: Path) -> None:
     spec = replace(SPEC, item=())
-    with live_app(fake_model(None, Options(spec=spec)), queue_target_ms=10_000) as live:
+    with live_app(fake_model(None, Options(spec=spec))) as live:
         live.catalogues.swap({spec.fingerprint: open_catalogue(tmp_path / "7", [Item("a")], encoder=Encoder(spec))})
         example = live.get("/v1/models/tiny").json["example"]
         assert "warnings" not in answer(live, example)

@@ -41,7 +41,7 @@ def next_model(engine: FakeEngine | None = None, **options: Any) -> Model:
 @contextlib.contextmanager
 def shadowed(*models: Model, **settings: Any) -> Iterator[Live]:
     """An app whose default model is `tiny` and whose shadow is `next`, for every request and on any machine."""
-    always = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0, "queue_target_ms": 10_000}
+    always = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0}
     with live_app(*models, **{**always, **settings}) as live:
         yield live
 

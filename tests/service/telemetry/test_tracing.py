@@ -233,7 +233,7 @@ def test_requests_that_one_run_served_are_linked_by_its_span(empty: Collector) -
 
 def test_the_shadow_has_a_trace_of_its_own_that_is_linked_to_the_request(empty: Collector) -> None:
     models = [fake_model(), fake_model(None, Options(name="next"))]
-    more: dict[str, Any] = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0, "queue_target_ms": 10_000}
+    more: dict[str, Any] = {"default_model": "tiny", "shadow": "next", "shadow_share": 1.0}
     with live_app(*models, otlp_endpoint=empty.url, trace_share=0, **more) as live:
         live.post(request(), SAMPLED)
         root, _ = trace_of(empty.trace(TRACE, 7))

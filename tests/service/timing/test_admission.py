@@ -14,7 +14,7 @@ from service.inference.engine import BatchArrays
 from service.timing import admission as module
 from service.timing.admission import Admission, AdmissionOptions, AdmissionWindow, QueueDelay, Ticket
 from tests.service.contract.test_bad_input import assert_problem
-from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app
+from tests.service.live import FakeEngine, Live, Reply, fake_model, live_app, make_settings
 from tests.service.raw import connected
 from tests.service.requests import check_list, request
 from tests.service.tiny_bundle import Arrays
@@ -241,6 +241,12 @@ class Slow(FakeEngine):
     def run(self, batch: BatchArrays) -> Arrays:
         time.sleep(0.004)
         return super().run(batch)
+
+
+def test_servers_of_tests_shed_nothing_unless_a_test_asks_for_it() -> None:
+    settings = make_settings()
+    assert settings.queue_target_ms > max(settings.budget_ms, settings.batch_budget_ms)
+    assert make_settings(queue_target_ms=5).queue_target_ms == 5
 
 
 def test_more_than_can_be_answered_in_time_is_shed_with_retry_after_and_it_recovers() -> None:

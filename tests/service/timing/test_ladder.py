@@ -98,7 +98,7 @@ def test_with_a_stalled_engine_every_answer_leaves_within_the_budget_and_says_wh
     """
     for _ in range(ATTEMPTS):
         lag = LoopLag()
-        with live_app(fake_model(Stalling()), observers=(lag,), budget_ms=BUDGET * 1e3, queue_target_ms=1e4) as live:
+        with live_app(fake_model(Stalling()), observers=(lag,), budget_ms=BUDGET * 1e3) as live:
             replies = [live.post(request(12)), *ask_in_rounds(live, clients)]
             eventually(lambda: len(live.records) == len(replies))  # noqa: B023
             check_rungs(live, replies)

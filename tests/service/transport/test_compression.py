@@ -22,7 +22,7 @@ from tests.service.requests import check_list, request
 
 LIMIT = 100_000
 GIB = 1 << 30
-UNHURRIED: dict[str, Any] = {"deadline_mode": "observe", "queue_target_ms": 60_000}
+UNHURRIED: dict[str, Any] = {"deadline_mode": "observe"}
 """Settings with which a busy machine refuses and degrades nothing."""
 
 
