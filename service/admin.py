@@ -135,9 +135,9 @@ class AdminApp(FastAPI):
 
 
 class OrderReader:
-    """Read the body of an order to load a bundle, by the rules of the public port.
+    """Read an order to load a bundle by the public port's rules for bodies.
 
-    It may have `largest` bytes, before and after decompression.
+    A body may have `largest` bytes, before and after decompression.
     """
 
     def __init__(self, largest: int) -> None:

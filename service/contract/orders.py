@@ -23,7 +23,10 @@ _decode: Final = msgspec.json.Decoder(Reload).decode
 
 
 def decode_reload(body: bytes) -> Reload:
-    """Decode an order to load a bundle. Raises `Problem`: 400 for what is no JSON, else 422."""
+    """Decode an order to load a bundle.
+
+    Raises `Problem`: 400 for what is no JSON, else 422.
+    """
     try:
         check_utf8(body)
         return _decode(body)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from service.contract.decoding import decode_request
 from service.contract.problems import BODY_TOO_LARGE, INTERNAL, OVERLOADED, Problem, unavailable
 from service.ranking.endpoint import EndpointOptions
 from service.ranking.exchange import CLIENT_CLOSED, Exchange, echo, send_problem, server_timing
+from service.ranking.faults import FaultLog
 from service.ranking.refusing import no_place
 from service.ranking.rerank import Reranker
 from service.scenes.scene import NO_SCENE
@@ -46,7 +46,6 @@ from service.timing.deadline import Deadline, header_timeout
 from service.transport.asgi import ANSWERED_KEY, Call, Trace, check_media_type, new_id, read_body, send_bytes
 from service.transport.compression import content_coding, decompress
 
-_log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 _WORTH_SENDING_AGAIN: Final = (429, 503)
@@ -115,6 +114,7 @@ class BatchEndpoint:
             self._batch_observers = (*self._batch_observers, tracing.observe_batch)
             self._observers = (*self._observers, tracing.observe_part)
         self._tracing = tracing
+        self._faults = FaultLog()
         self._turn = asyncio.Lock()
         self._held: list[int] = []  # Sizes of the bodies of the batches in progress.
 
@@ -128,8 +128,8 @@ class BatchEndpoint:
             self._end(exchange.left(scope))
         except Problem as problem:
             await self._refuse(exchange, send, scope.get(ANSWERED_KEY, problem))
-        except Exception:
-            _log.exception("batch %s failed", call.request_id, extra=exchange.log_ids)
+        except Exception as error:
+            self._faults.add(f"batch {call.request_id}", error, exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             headers = [*echo(call), (b"server-timing", server_timing(clock))]
@@ -207,8 +207,8 @@ class BatchEndpoint:
         except asyncio.CancelledError:
             self._emit(exchange.record("cancelled", CLIENT_CLOSED, None))
             raise
-        except Exception:
-            _log.exception("request %s failed", call.request_id, extra=exchange.log_ids)
+        except Exception as error:
+            self._faults.add(f"request {call.request_id}", error, exchange.log_ids)
             return self._refused(exchange, Problem(INTERNAL, "the log has the request id"))
 
     def _begin(self, call: Call, batch: _Batch) -> Exchange:

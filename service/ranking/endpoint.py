@@ -7,7 +7,6 @@ once its body is whole, so that slow clients take no place.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +21,7 @@ from service.contract.decoding import decode_request
 from service.contract.problems import INTERNAL, Problem
 from service.contract.schemas import RerankRequest, RerankResponse
 from service.ranking.exchange import Exchange, echo, send_problem, server_timing
+from service.ranking.faults import FaultLog
 from service.ranking.refusing import HeadRefusals, no_place
 from service.ranking.rerank import Reranked, Reranker
 from service.scenes.scene import NO_SCENE
@@ -45,7 +45,6 @@ from service.transport.asgi import (
 from service.transport.compression import content_coding, decompress
 from service.transport.gate import Refusal
 
-_log = logging.getLogger(__name__)
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = b"application/json"
 
@@ -93,6 +92,7 @@ class RerankEndpoint:
         self._tracing = tracing
         self._refusals = refusals
         self._afterwards = afterwards
+        self._faults = FaultLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; log a fault of the service's own once, as a 500."""
@@ -114,8 +114,8 @@ class RerankEndpoint:
             self._emit(exchange.left(scope))
         except Problem as problem:
             await self._refuse(exchange, send, scope.get(ANSWERED_KEY, problem))
-        except Exception:
-            _log.exception("request %s failed", exchange.call.request_id, extra=exchange.log_ids)
+        except Exception as error:
+            self._faults.add(f"request {exchange.call.request_id}", error, exchange.log_ids)
             await self._refuse(exchange, send, Problem(INTERNAL, "the log has the request id"))
         else:
             await self._send_list(exchange, send, answered[1])
