@@ -20,6 +20,7 @@ from models.contract.spec import FeatureSpec
 from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
+from models.data.places import LEARNT, PlaceTally
 from models.data.records import ListFileError, Split
 from models.data.windows import ListWindow
 
@@ -35,6 +36,7 @@ class Survey:
         self.reads_embeddings = embeddings
         self.counts: dict[Split, Counts] = {split: Counts() for split in SPLITS}
         self.shown_lengths = Lengths()
+        self.places = PlaceTally()
         self.candidate_lengths = Lengths()
         self.fields = FieldTallies(choices, first)
         self.exposure = ExposureTally()
@@ -56,6 +58,7 @@ class Survey:
         for split, counts in other.counts.items():
             self.counts[split] += counts
         self.shown_lengths.extend(other.shown_lengths)
+        self.places.extend(other.places)
         self.candidate_lengths.extend(other.candidate_lengths)
         self.fields.extend(other.fields)
         self.exposure.extend(other.exposure)
@@ -76,6 +79,7 @@ class Survey:
         for split, counts in counts_by_split(window).items():
             self.counts[split] += counts
         self.shown_lengths.add(window.shown_counts)
+        self.places.add(window, np.any([is_split(window, split) for split in LEARNT], axis=0))
         self.candidate_lengths.add(np.diff(window.starts))
         self.fields.add(window)
         self.exposure.add(window)

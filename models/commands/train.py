@@ -175,8 +175,9 @@ def _check_value_model(arguments: argparse.Namespace) -> None:
     check_loss(arguments.head, arguments.loss)
     _value_config(arguments), _options(arguments), _value_options(arguments)
     # The check comes before anything is written; training reads no embedding, so the check need not either.
-    text = short_text(arguments.data, survey_file(arguments.data, field_choices(arguments), embeddings=False))
-    print(text, flush=True)
+    survey = survey_file(arguments.data, field_choices(arguments), embeddings=False)
+    lost = survey.places.past(arguments.list_length)
+    print(short_text(arguments.data, survey), *([] if lost is None else [lost]), sep="\n", flush=True)
 
 
 def _train_value_model(arguments: argparse.Namespace, device: torch.device, resume: bool) -> str:

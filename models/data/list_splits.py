@@ -22,6 +22,7 @@ from models.data.array_store import ArrayStore
 from models.data.batches import ListArrays
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile
+from models.data.places import LEARNT, PlaceTally
 from models.data.records import Split
 from models.data.slates import SlateArrays
 from models.data.window_arrays import WindowEncoder
@@ -43,13 +44,18 @@ class ListSplits:
     chosen: Mapping[Split, Bools] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: ListFile, fitter: SpecFitter | None = None) -> ListSplits:
-        """Count the lists of every split, and fit to those of ``train``. Raises `ListFileError`."""
+    def read(cls, file: ListFile, fitter: SpecFitter | None = None, places: PlaceTally | None = None) -> ListSplits:
+        """Count the lists of every split, and fit to those of ``train``.
+
+        `places` takes the items of those that are learnt from. Raises `ListFileError`.
+        """
         counts = Counter[Split]()
         for split, window in cls(file, {})._parts(get_args(Split), "read"):
             counts[split] += len(window)
             if fitter is not None and split == "train":
                 fitter.add(window)
+            if places is not None and split in LEARNT:
+                places.add(window, np.ones(len(window), bool))
         return cls(file, {split: counts[split] for split in get_args(Split)})
 
     def fit(self, fitter: SpecFitter, splits: Collection[Split]) -> None:

@@ -23,6 +23,7 @@ from models.data.field_choices import FieldChoices
 from models.data.fit_spec import SpecFitter
 from models.data.list_file import ListFile, read_metadata
 from models.data.list_splits import ListSplits
+from models.data.places import PlaceTally
 from models.data.reading.stores import source_digest
 from models.data.records import Split
 from models.files import write_json
@@ -58,10 +59,13 @@ def train_value_model(
     `folder` and `resume` do not go together (see `loop.fit`).
     """
     chosen, fields = value_options or ValueOptions(), fields or FieldChoices()
-    splits, spec = _read(data, chosen, fields)
+    places = PlaceTally()
+    splits, spec = _read(data, chosen, fields, places)
     train = partial(train_on, config=config, options=options, device=device, fields=fields)
     trained = train(splits, spec, folder, chosen=chosen, resume=resume)
     metrics = {**trained.metrics, "verdict": trained.verdict.to_json()}
+    if lost := places.past(config.list_length):
+        metrics["past_list_length"] = lost.to_json()
     if chosen.curve:
         metrics["learning_curve"] = _learning_curve(train, splits, folder, chosen, fields, options.seed)
     provenance = {
@@ -103,10 +107,12 @@ def origin(data: str | Path, family: str, options: TrainOptions) -> dict[str, An
     }
 
 
-def _read(data: str | Path, chosen: ValueOptions, fields: FieldChoices) -> tuple[ListSplits, FeatureSpec]:
-    """Count the lists by split, and fit the spec to those learnt from."""
+def _read(
+    data: str | Path, chosen: ValueOptions, fields: FieldChoices, places: PlaceTally
+) -> tuple[ListSplits, FeatureSpec]:
+    """Count lists by split and items by place; fit the spec to those learnt from."""
     fitter = SpecFitter(fields)
-    splits = ListSplits.read(ListFile(data), fitter)
+    splits = ListSplits.read(ListFile(data), fitter, places)
     if not splits.counts["train"]:
         raise ValueError(f"{data}: has no lists of split 'train'")
     # Those of "train" were fitted to as they were counted.

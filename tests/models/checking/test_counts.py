@@ -119,6 +119,14 @@ def test_counts_by_split_are_those_of_the_records(log: list[ListRecord]) -> None
         counts.gmv = expected.gmv
         assert counts == expected
     assert surveyed.shown_lengths.longest == max(len(record.exposed) for record in log)
+    learnt = [record for record in log if record.split != "test"]
+    total = sum(len(record.exposed) for record in learnt)
+    lost = surveyed.places.past(2)
+    assert (lost is not None) == any(len(record.exposed) > 2 for record in learnt)
+    if lost is not None:
+        clicks = [sum(sum(record.clicks[start:]) for record in learnt) for start in (2, 0)]
+        assert (lost.total["shown"], lost.past["clicks"], lost.total["clicks"]) == (total, *clicks)
+        assert lost.past["shown"] == sum(max(0, len(record.exposed) - 2) for record in learnt)
     lengths = sorted(len(record.candidates) for record in log)
     assert surveyed.candidate_lengths.quantile(0.5) == lengths[(len(lengths) - 1) // 2]
 

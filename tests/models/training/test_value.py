@@ -69,6 +69,23 @@ def test_a_run_folder_holds_model_metrics_log_and_state(
     assert "share of the learnt correction kept: click" in printed
 
 
+def test_outcomes_past_the_list_length_are_counted_and_told(
+    list_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(list_file, tmp_path / "whole") == 0
+    assert "past --list-length" not in capsys.readouterr().out
+    assert "past_list_length" not in json.loads((tmp_path / "whole" / "metrics.json").read_text("utf-8"))
+    assert train(list_file, tmp_path / "cut", "--list-length", "3") == 0
+    learnt = lists_of("train", "valid")
+    past, clicks = sum(record.clicks[3] for record in learnt), sum(sum(record.clicks) for record in learnt)
+    line = f"64 of 256 shown items, {past} of {clicks} clicks and "
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert "lie past --list-length 3 and are not learnt from" in printed
+    lost = json.loads((tmp_path / "cut" / "metrics.json").read_text("utf-8"))["past_list_length"]
+    assert (lost["list_length"], lost["past"]["clicks"], lost["total"]["clicks"]) == (3, past, clicks)
+
+
 def test_the_checkpoint_says_where_it_came_from_and_holds_the_units(list_file: Path, tmp_path: Path) -> None:
     train(list_file, tmp_path / "run", "--seed", "5")
     checkpoint = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
