@@ -15,6 +15,7 @@ from models.contract.scalars import MISSING_WORDS
 
 _CODE: Final = re.compile(r"(code|type)$|(^|[_\-. ])(kind|class|category|cat|brand|zip|status)$", re.IGNORECASE)
 _FEW: Final = 32
+_EXACT: Final = 2.0**53
 _LISTED: Final = 20
 _MOSTLY: Final = 0.5
 _UNKNOWN: Final = 0.2
@@ -76,6 +77,10 @@ def _kinds(survey: Survey, fields: Sequence[_Field]) -> Iterator[Finding]:
             "text."
         )
         yield Finding("codes-read-as-numbers", text, advice)
+    if rounded := [report.name for report, tally in fields if report.read_as == "number" and _rounded(tally)]:
+        text = f"whole numbers past 2^53 read as numbers, so that different ones count as the same: {_listed(rounded)}."
+        advice = f"If they are ids or hashes, pass `--field {rounded[0]}=hash` (or category, or ignore)."
+        yield Finding("numbers-rounded", text, advice)
     unread = [report.name for report, _ in fields if report.read_as == "ignored" and survey.spec is not None]
     if unread:
         text = f"not read, since nothing shown in the training lists has a value: {_listed(unread)}."
@@ -96,6 +101,11 @@ def _like_codes(report: FieldReport, tally: ValueTally) -> bool:
         return False  # A flag is the same as a number.
     name = report.name.partition(".")[2]
     return (1 < tally.distinct <= _FEW) or is_id_name(name) or _CODE.search(name) is not None
+
+
+def _rounded(tally: ValueTally) -> bool:
+    """Tell whether whole numbers are too large for a float to tell neighbours apart."""
+    return tally.whole and max(-tally.numbers.low, tally.numbers.high) > _EXACT
 
 
 def _texts(fields: Sequence[_Field]) -> Iterator[Finding]:

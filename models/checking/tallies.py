@@ -14,6 +14,7 @@ from models.checking.hashing import Sketch, column_hashes
 from models.contract.scalars import canonical_text
 from models.data.fitting.moments import Sample
 from models.data.reading.arrow_forms import is_text
+from models.data.reading.arrow_numbers import floats
 
 KEPT_VALUES: Final = 4096
 """Distinct values of a field that are counted one by one."""
@@ -40,7 +41,7 @@ class RangeTally:
 
     def add(self, column: pa.Array) -> None:
         """Count the numbers of a column, which may hold nulls."""
-        values = column.drop_null().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        values = floats(column.drop_null())
         if not len(values):
             return
         self._sample.add(values)
@@ -169,9 +170,10 @@ class ValueTally:
 
     def _count(self, values: pa.Array, counts: pa.Array) -> None:
         assert self.type is not None
-        new = pa.table({"v": values.cast(self.type), "n": counts.cast(pa.int64())})
+        # Whole numbers past 2^53 are rounded where a field has fractions too.
+        new = pa.table({"v": values.cast(self.type, safe=False), "n": counts.cast(pa.int64())})
         if self._counts is not None:
-            old = self._counts.set_column(0, "v", self._counts["v"].cast(self.type))
+            old = self._counts.set_column(0, "v", self._counts["v"].cast(self.type, safe=False))
             new = pa.concat_tables([old, new]).group_by("v").aggregate([("n", "sum")])
             new = pa.table({"v": new["v"], "n": new["n_sum"]})
         if new.num_rows > self._kept:

@@ -126,6 +126,7 @@ ODDITIES: dict[str, Callable[[], Records]] = {
     "prices-zero": lambda: items(lambda i, c: c if i < 2 else replace(c, price=0.0)),
     "field-hashed": lambda: user(lambda i: f"u{i}", "user_id"),
     "codes-read-as-numbers": lambda: user(lambda i: i % 5, "segment"),
+    "numbers-rounded": lambda: user(lambda i: 2**54 * i, "signature"),
     "field-not-read": lambda: each(
         lambda i, r: r if r.split == "train" else replace(r, user={**r.user, "late": f"v{i % 2}"})
     ),

@@ -88,3 +88,12 @@ def test_flags_and_true_fractions_are_no_codes(tmp_path: Path) -> None:
 def test_whole_numbers_with_a_name_of_ids_are_codes_however_many(tmp_path: Path) -> None:
     assert "codes-read-as-numbers" in codes(user(lambda i: 7919 * i % 10_007, "city_id"), tmp_path)
     assert "codes-read-as-numbers" not in codes(user(lambda i: 7919 * i % 10_007, "distance"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["hash", "category", "ignore"])
+def test_64_bit_ids_are_no_oddity_where_they_are_not_read_as_numbers(kind: FieldKind, tmp_path: Path) -> None:
+    records = user(lambda i: 2**62 + i % 9, "signature")
+    surveyed = survey(records, tmp_path, FieldChoices({"user.signature": kind}))
+    assert "numbers-rounded" not in [finding.code for finding in findings(surveyed)]
+    (report,) = [report for report in surveyed.reports if report.name == "user.signature"]
+    assert (report.distinct, report.sample[0]) == (9, str(2**62))

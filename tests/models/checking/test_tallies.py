@@ -93,3 +93,13 @@ def test_texts_that_look_alike_are_paired() -> None:
         ("Paris", "PARIS "),
         ("New  York", "new york"),
     ]
+
+
+def test_64_bit_integers_are_counted_apart_and_summed_as_floats() -> None:
+    tally = ValueTally()
+    tally.add(pa.array([2**62, 2**62 + 1, None, 2**62 + 1]))
+    assert (tally.present, tally.distinct, tally.whole) == (3, 2, True)
+    assert tally.frequent()[0] == (2**62 + 1, 2)
+    assert tally.numbers.high == 2.0**62
+    tally.add(pa.array([0.5]))
+    assert (tally.present, tally.numbers.low) == (4, 0.5)
