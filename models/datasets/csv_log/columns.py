@@ -28,7 +28,7 @@ DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
 """Columns of these names, in any case, take a role that was not given."""
 
 _OUTCOMES: Final = ("request", "position", "click", "purchase", "gmv", "split")
-"""Roles that can be no feature: they name the list or tell its outcome."""
+"""Roles that can be no feature and no score: they name the list or tell its outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def map_columns(header: Sequence[str], given: Mapping[str, str], fields: Fields)
     """Combine what was given with the defaults.
 
     A role that is given as "" has no column. Raises `ValueError` for a role that does not exist or is missing, two
-    roles in one column, or an outcome that is listed as a feature.
+    roles in one column, or an outcome that is listed as a feature or score.
     """
     for role in given:
         if role not in ROLES:
@@ -101,9 +101,10 @@ def map_columns(header: Sequence[str], given: Mapping[str, str], fields: Fields)
         if column in owners:
             raise ValueError(f"--map: {owners[column]} and {role} are both column {column!r}")
         owners[column] = role
-    for group, _, column in fields.features():
+    listed = [(f"--{group}-features", column, "feature") for group, _, column in fields.features()]
+    for option, column, what in [*(("--scores", column, "score") for column in fields.scores.values()), *listed]:
         if owners.get(column) in _OUTCOMES:
-            raise ValueError(f"--{group}-features: column {column!r} is the {owners[column]} and can be no feature")
+            raise ValueError(f"{option}: column {column!r} is the {owners[column]} and can be no {what}")
     return ColumnMap(named, fields)
 
 

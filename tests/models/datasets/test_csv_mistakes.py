@@ -141,6 +141,8 @@ def test_a_broken_cell_of_the_second_file_is_named(tmp_path: Path, capsys: pytes
         (("--scores", "ctr=pctr"), "there is no column 'pctr'"),
         (("--scores", "s,s=f"), "--scores: 's' is given twice"),
         (("--item-features", "position"), "--item-features: column 'position' is the position and can be no feature"),
+        (("--scores", "s,ctr=click"), "--scores: column 'click' is the click and can be no score"),
+        (("--scores", "pos=position"), "--scores: column 'position' is the position and can be no score"),
         (("--user-features", "bought=click"), "--user-features: column 'click' is the click and can be no feature"),
         (("--text", "device"), "--text: column 'device' has no role and is no field"),
         (("--test", "1"), "--valid 0.1 and --test 1 must be at least 0 and leave something for train"),
