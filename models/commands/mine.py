@@ -17,7 +17,7 @@ from models.data.reading.stores import source_digest
 from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.distributed.mining import RayFill
 from models.files import file_digest
-from models.mining.mine import Fill, check_fields, chosen_lists, mine
+from models.mining.mine import Fill, check_fields, chosen_lists, long_enough, mine, mined_length
 from models.mining.miner import LocalSearch, MiningOptions
 from models.mining.shards import MANIFEST_FILE, MinedManifest
 from models.nets.checkpoint import load_checkpoint
@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--slates", type=int, metavar="N", help="training requests, drawn with the seed (default: all)")
     add("--valid-slates", type=int, default=1000, metavar="N", help="validation requests (default: %(default)s)")
     add("--seed", type=int, default=defaults.seed, help="seed of what is drawn (default: %(default)s)")
-    add("--length", type=int, metavar="L", help="positions to fill (default: the evaluator's horizon)")
+    text = "positions to fill; lists with fewer candidates are skipped (default: the evaluator's horizon)"
+    add("--length", type=int, metavar="L", help=text)
     add("--width", type=int, default=defaults.width, metavar="B", help="beam width (default: %(default)s)")
     text = "which of the beam's lists to improve by swaps and replacements (default: %(default)s)"
     add("--local-search", choices=get_args(LocalSearch), default=defaults.local_search, help=text)
@@ -73,9 +74,14 @@ def _mine(
     checkpoint = load_checkpoint(arguments.evaluator)
     lists = chosen_lists(arguments.data, arguments.slates, arguments.valid_slates, arguments.seed)
     check_fields(checkpoint.spec, lists)
+    length = mined_length(checkpoint, options)
+    every = lists.slates(checkpoint.spec, checkpoint.config.list_length, arguments.out)
+    slates = long_enough(every, length, arguments.out)
+    if skipped := len(every) - len(slates):
+        print(f"skipped {skipped:,} of {len(every):,} lists with fewer candidates than --length {length}", flush=True)
     return mine(
         checkpoint,
-        lists.slates(checkpoint.spec, checkpoint.config.list_length, arguments.out),
+        slates,
         arguments.out,
         options=options,
         device=device,

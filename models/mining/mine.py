@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from models.contract.arrays import Floats32
+from models.contract.arrays import Floats32, Ints
 from models.contract.spec import OBJECTIVES, FeatureSpec
 from models.data.batches import digest
 from models.data.list_file import ListFile
@@ -76,9 +76,7 @@ def mine(
     another way, and naming the request that has fewer candidates than a list has positions; `locks.LockedError` if
     another process is mining into `folder`.
     """
-    length = checkpoint.config.list_length if options.length is None else options.length
-    if length > checkpoint.config.list_length:
-        raise MinedError(f"length: {length} is past the evaluator's horizon {checkpoint.config.list_length}")
+    length = mined_length(checkpoint, options)
     _check_requests(slates, length)
     weights = draw_weights(len(slates), options)
     _check_objectives(slates, weights)
@@ -92,6 +90,28 @@ def mine(
         else:
             _fill_here(run, miner_of(checkpoint, options, length, device))
     return manifest
+
+
+def mined_length(checkpoint: Checkpoint, options: MiningOptions) -> int:
+    """Return the positions to fill. Raises `MinedError` past the evaluator's horizon."""
+    horizon = checkpoint.config.list_length
+    length = horizon if options.length is None else options.length
+    if length > horizon:
+        raise MinedError(f"length: {length} is past the evaluator's horizon {horizon}")
+    return length
+
+
+def long_enough(slates: SlateArrays, length: int, folder: Path) -> SlateArrays:
+    """Select the requests with candidates for `length` positions; large arrays lie in `folder`.
+
+    Raises `MinedError` if there are none.
+    """
+    rows = np.flatnonzero(_candidates(slates) >= length)
+    if len(rows) == len(slates):
+        return slates
+    if not len(rows):
+        raise MinedError(f"all {len(slates):,} lists have fewer candidates than --length {length}")
+    return slates.part(rows, folder)
 
 
 def miner_of(checkpoint: Checkpoint, options: MiningOptions, length: int, device: torch.device) -> Miner:
@@ -116,11 +136,17 @@ def draw_weights(count: int, options: MiningOptions) -> Floats32:
 
 
 def _check_requests(slates: SlateArrays, length: int) -> None:
-    counts = slates.features["valid"].sum(axis=1)
+    counts = _candidates(slates)
     short = np.flatnonzero(counts < length)
     if len(short):
         name = slates.request_ids[short[0]]
         raise MinedError(f"list {name!r}: has {counts[short[0]]} candidates, fewer than the {length} positions to fill")
+
+
+def _candidates(slates: SlateArrays) -> Ints:
+    """Count the candidates of each request, [n]."""
+    counts: Ints = slates.features["valid"].sum(axis=1)
+    return counts
 
 
 def _check_objectives(slates: SlateArrays, weights: Floats32) -> None:

@@ -152,3 +152,28 @@ def test_objectives_that_are_none_are_refused(tmp_path: Path, capsys: pytest.Cap
 def test_a_list_file_without_training_lists_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(files(tmp_path, some_records(train=0), EVALUATOR), tmp_path / "out") == 2
     assert "lists.parquet: has no lists of split 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objectives", ["5,1,1", "sampled"])
+def test_short_lists_are_skipped_and_counted(
+    objectives: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = evaluator(RECORDS, horizon=5)
+    enough = [record for record in RECORDS if len(record.candidates) >= 5]
+    (tmp_path / "long").mkdir()
+    assert run(files(tmp_path, RECORDS, checkpoint), tmp_path / "some", "--objectives", objectives) == 0
+    assert "skipped 3 of 9 lists with fewer candidates than --length 5\n" in capsys.readouterr().out
+    inputs = files(tmp_path / "long", enough, checkpoint)
+    assert run(inputs, tmp_path / "all", "--objectives", objectives) == 0
+    assert "fewer candidates" not in capsys.readouterr().out
+    some, every = contents(tmp_path / "some"), contents(tmp_path / "all")
+    del some[MANIFEST_FILE], every[MANIFEST_FILE]
+    assert some == every
+    mined = read_mined(tmp_path / "some", inputs[1], checkpoint.spec, ["train", "valid"], tmp_path)
+    assert sum(map(len, mined.values())) == len(enough)
+
+
+def test_lists_that_are_all_short_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = files(tmp_path, RECORDS, evaluator(RECORDS, horizon=7))
+    assert run(inputs, tmp_path / "out") == 2
+    assert "all 9 lists have fewer candidates than --length 7" in capsys.readouterr().err
