@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -24,9 +25,10 @@ from models.data.records import Split
 from models.options import LIST_FILE, check_at_least, parse_weights
 from models.reranking.child import copied, serving
 from models.reranking.client import Address, environment_key
-from models.reranking.pool import rerank_all
+from models.reranking.pool import counted, rerank_all
 from models.reranking.ranked_file import write_ranked
 from models.reranking.requests import encode_record
+from models.reranking.warnings import WarningTally
 
 _WINDOW: Final = 256
 """Lists that are held as records at once."""
@@ -60,13 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Re-rank, write the file, and say how many lists were refused."""
     check_at_least(arguments, workers=1, limit=1, window=0, top_n=1)
     lists = ListFile(arguments.source)
-    options = request_options(arguments)
+    options, tally = request_options(arguments), WarningTally()
     metadata = {"source": Path(arguments.source).name, "options": options}
     with _service(arguments) as address:
         # A second connection keeps a worker busy while the answer of the first is read.
         outcomes = rerank_all(_requests(lists, arguments, options), address, 2 * arguments.workers)
         with contextlib.closing(outcomes):
-            refused = write_ranked(arguments.out, outcomes, metadata, explained=arguments.explain)
+            refused = write_ranked(arguments.out, counted(outcomes, tally), metadata, explained=arguments.explain)
+    for line in tally.lines("lists"):
+        print(line, file=sys.stderr)
     for reason in refused.first:
         print(reason)
     if refused.count:

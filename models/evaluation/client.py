@@ -7,9 +7,10 @@ the service said when it refuses.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +20,11 @@ import requests
 from models.contract.arrays import Ints
 from models.contract.serving import RERANK_PATH
 from models.reranking.client import problem_detail
+from models.reranking.warnings import FieldWarning
+
+_TRIES: Final = 4
+_LATE: Final = ("deadline", "wait")
+"""Reasons for a list without the model that a service without deadlines has not."""
 
 
 class ServiceError(ValueError):
@@ -35,28 +41,42 @@ class _Answer(msgspec.Struct):
     version: str
     items: list[_Item]
     degraded: dict[str, str] | None = None
+    warnings: list[FieldWarning] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Hold an answer: `order` [n] has candidate indices, of which the model chose the first `by_model`."""
+    """Hold an answer: `order` [n] has candidate indices, of which the model chose the first `by_model`.
+
+    `warnings` say what of the request the model could not use.
+    """
 
     order: Ints
     by_model: int
     model: str
     version: str
+    warnings: tuple[FieldWarning, ...]
+
+
+def _degraded_text(reason: str) -> str:
+    text = f"the service answered {_TRIES} times without its model ({reason})"
+    return f"{text}; start it with --deadline-mode observe to evaluate it" if reason in _LATE else text
 
 
 class RerankClient:
     """Keep a connection to one service. Not thread-safe."""
 
-    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        """Prepare a connection. Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``."""
+    def __init__(self, url: str, *, timeout: float = 60.0, pause: float = 0.5) -> None:
+        """Prepare a connection; after a list without the model it waits for `pause` seconds.
+
+        It waits longer each time. Raises `ServiceError` for a URL that is not ``http[s]://host[:port]``.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServiceError(f"--url: must be like http://127.0.0.1:8000, not {url!r}")
         self._url = url
         self._timeout = timeout
+        self._pause = pause
         self._session = requests.Session()
         self._session.headers["Content-Type"] = "application/json"
         self._session.trust_env = False  # No proxy stands between: the service is asked itself.
@@ -68,22 +88,33 @@ class RerankClient:
         self._session.close()
 
     def rerank(self, request: Mapping[str, Any]) -> Ranking:
-        """Order all of the request's candidates. Raises `ServiceError`, naming the list."""
-        where = f"list {request['request_id']!r}"
-        status, body = self._post(json.dumps(request, allow_nan=False).encode())
-        if status != requests.codes.ok:
-            raise ServiceError(f"{where}: the service answered {status}: {problem_detail(body)}")
-        try:
-            answer = msgspec.json.decode(body, type=_Answer)
-        except msgspec.MsgspecError as error:
-            raise ServiceError(f"{where}: the service's answer is not a list: {error}") from error
+        """Order all of the request's candidates. Raises `ServiceError`, naming the list.
+
+        A list that was made without the model is asked for again, a few times.
+        """
+        where, body = f"list {request['request_id']!r}", json.dumps(request, allow_nan=False).encode()
+        answer = self._ask(body, where)
+        for attempt in range(1, _TRIES):
+            if answer.degraded is None:
+                break
+            time.sleep(self._pause * attempt)
+            answer = self._ask(body, where)
         if answer.degraded is not None:
-            raise ServiceError(f"{where}: the service answered without its model: {answer.degraded}")
+            raise ServiceError(f"{where}: {_degraded_text(answer.degraded['reason'])}")
         order = [item.index for item in answer.items]
         if sorted(order) != list(range(len(request["candidates"]))):
             raise ServiceError(f"{where}: the service did not return every candidate once")
         by_model = sum(item.source == "model" for item in answer.items)
-        return Ranking(np.array(order, np.int64), by_model, answer.model, answer.version)
+        return Ranking(np.array(order, np.int64), by_model, answer.model, answer.version, tuple(answer.warnings))
+
+    def _ask(self, body: bytes, where: str) -> _Answer:
+        status, body = self._post(body)
+        if status != requests.codes.ok:
+            raise ServiceError(f"{where}: the service answered {status}: {problem_detail(body)}")
+        try:
+            return msgspec.json.decode(body, type=_Answer)
+        except msgspec.MsgspecError as error:
+            raise ServiceError(f"{where}: the service's answer is not a list: {error}") from error
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
         try:

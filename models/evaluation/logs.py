@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from models.evaluation.scoring import ComparedOrders, Order
 from models.evaluation.tables import comparison_tables
 from models.files import write_json
 from models.options import Weights, check_at_least, parse_weights
+from models.reranking.warnings import WarningTally
 
 PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
 """Per objective the formula that a ranking stage would sort by."""
@@ -61,8 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, recorded)
     records = tqdm(_shown(file, arguments.split), desc="re-rank", total=count, unit="list", disable=None)
     with RerankClient(arguments.url) as client:
-        evaluation = _evaluate(client, records, file.metadata.get("random_order"), settings)
+        evaluation = _evaluate(client, records, file.metadata.get("random_order"), settings, tally := WarningTally())
     write_json(arguments.json, {"data": _describe(arguments.data, arguments.split), **evaluation})
+    for line in tally.lines("answers"):
+        print(line, file=sys.stderr)
     print(comparison_tables(evaluation["summary"]))
     print(f"\n{arguments.json}")
     return 0
@@ -129,18 +133,23 @@ def _settings(arguments: argparse.Namespace, recorded: Mapping[str, bool]) -> _S
 
 
 def _evaluate(
-    client: RerankClient, records: Iterable[ListRecord], shuffled: Sequence[str] | None, settings: _Settings
+    client: RerankClient,
+    records: Iterable[ListRecord],
+    shuffled: Sequence[str] | None,
+    settings: _Settings,
+    tally: WarningTally,
 ) -> dict[str, Any]:
     asked, results = _Asked(), []
     known = None if shuffled is None else set(shuffled)
     for record in records:
-        orders = dict(_orders(client, record, settings, asked))
+        orders = dict(_orders(client, record, settings, asked, tally))
         in_random_order = None if known is None else record.request_id in known
         results.append(scoring.score_list(record, orders, k=settings.k, shuffled=in_random_order))
     return {
         **dataclasses.asdict(settings),
         "comparison": dataclasses.asdict(settings.comparison),
         "served_by": dataclasses.asdict(asked),
+        "warnings": tally.to_json(),
         "summary": scoring.summarise(results, settings.comparison, seed=settings.seed),
         "lists": [dataclasses.asdict(result) for result in results],
     }
@@ -163,7 +172,7 @@ class _Asked:
 
 
 def _orders(
-    client: RerankClient, record: ListRecord, settings: _Settings, asked: _Asked
+    client: RerankClient, record: ListRecord, settings: _Settings, asked: _Asked, tally: WarningTally
 ) -> Iterator[tuple[str, Order]]:
     start = scoring.neutral_order(record, seed=settings.seed)
     for formula in settings.priors.values():
@@ -174,6 +183,7 @@ def _orders(
             raise ValueError(f"list {record.request_id!r}: the service's model changed to {ranking.version}")
         asked.model, asked.version = ranking.model, ranking.version
         asked.requests += 1
+        tally.add(ranking.warnings)
         asked.bypassed += not ranking.by_model
         asked.places += len(start) if ranking.by_model else 0
         asked.by_model += ranking.by_model

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from models.contract.serving import BATCH_PATH
+from models.reranking.warnings import FieldWarning
 
 _TRIES: Final = 8
 _UNAVAILABLE: Final = 503
@@ -56,6 +57,7 @@ class RankedList(msgspec.Struct):
     items: list[RankedItem]
     value: dict[str, float]
     degraded: dict[str, str] | None = None
+    warnings: list[FieldWarning] = []
 
 
 class _Problem(msgspec.Struct):

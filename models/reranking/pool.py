@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Final
 
 from models.reranking.client import Address, BatchClient, Outcome
 from models.reranking.requests import batches
+from models.reranking.warnings import WarningTally
 
 _AHEAD: Final = 2
 """Batches per connection that are held in memory: one on its way, and the next."""
 
 Named = tuple[str, Outcome]
+
+
+def counted(outcomes: Iterable[Named], tally: WarningTally) -> Iterator[Named]:
+    """Yield the outcomes, and count those that are lists."""
+    for name, outcome in outcomes:
+        if not isinstance(outcome, str):
+            tally.add(outcome.warnings, None if outcome.degraded is None else outcome.degraded["reason"])
+        yield name, outcome
 
 
 def rerank_all(

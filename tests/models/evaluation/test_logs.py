@@ -167,22 +167,46 @@ def test_lists_longer_than_the_horizon_are_counted(tmp_path: Path) -> None:
         (b'{"model": "m", "version": "1", "items": [{"index": 0, "source": "model"}]}', "return every candidate once"),
         (
             b'{"model": "m", "version": "1", "items": [], "degraded": {"reason": "deadline", "level": "formula"}}',
-            "answered without its model: .*deadline",
+            r"answered 4 times without its model \(deadline\); start it with --deadline-mode observe",
+        ),
+        (
+            b'{"model": "m", "version": "1", "items": [], "degraded": {"reason": "model-error", "level": "formula"}}',
+            r"answered 4 times without its model \(model-error\)$",
         ),
     ],
 )
 def test_an_answer_that_is_no_list_of_the_model_is_refused(answer: bytes, message: str) -> None:
-    with answering(answer) as url, RerankClient(url) as client, pytest.raises(ServiceError, match=message):
+    with answering(answer) as url, RerankClient(url, pause=0) as client, pytest.raises(ServiceError, match=message):
         client.rerank({"request_id": "r", "candidates": [{"id": "a"}, {"id": "b"}]})
 
 
-class answering:
-    """A server that gives every POST the same answer."""
+def test_a_list_that_was_late_is_asked_for_again() -> None:
+    late = b'{"model": "", "version": "", "items": [], "degraded": {"reason": "deadline", "level": "formula"}}'
+    listed = b'{"model": "m", "version": "1", "items": [{"index": 0, "source": "model"}]}'
+    with answering(late, late, late, listed) as url, RerankClient(url, pause=0) as client:
+        assert client.rerank({"request_id": "r", "candidates": [{"id": "a"}]}).by_model == 1
 
-    def __init__(self, answer: bytes) -> None:
+
+def test_what_the_service_warned_of_is_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [logged_list([1, 0], name=f"r-{i}") for i in range(3)]
+    lists, out = lists_file(tmp_path / "lists.parquet", *records), tmp_path / "results.json"
+    with live_app(fake_model()) as live:
+        assert evaluate(lists, f"http://127.0.0.1:{live.port}", out, "--objectives", "1,1,1") == 0
+    warnings = json.loads(out.read_text("utf-8"))["warnings"]
+    assert {"field": "user.age", "problem": "missing", "answers": 3} in warnings
+    assert "user.age: missing in 3 of 3 answers\n" in capsys.readouterr().err
+
+
+class answering:
+    """A server that gives POSTs these answers in turn, and then the last one."""
+
+    def __init__(self, *answers: bytes) -> None:
+        left = list(answers)
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
+                answer = left.pop(0) if len(left) > 1 else left[0]
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()

@@ -25,7 +25,9 @@ from models.datasets import simulated_logs
 from models.datasets.simulator import SimulatorConfig
 from models.reranking.child import serving
 from models.reranking.client import Address, BatchClient, RankedList, RerankError
+from models.reranking.pool import counted
 from models.reranking.requests import MOST_BYTES, batches, encode_record
+from models.reranking.warnings import FieldWarning, WarningTally
 from service.bundles.load import load_bundle
 from service.inference.onnx.session import SessionConfig
 from tests.service.live import WAIT_SECONDS, Live, fake_model, live_app
@@ -119,6 +121,31 @@ def test_a_refused_list_is_a_row_with_its_reason_and_the_status_is_1(
     printed = capsys.readouterr().out
     assert "1 lists were refused" in printed
     assert TOO_LONG in printed
+
+
+def test_fields_that_the_lists_lack_are_told_at_the_end(
+    bundle: Path, lists: Path, records: list[ListRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lists(lists, [replace(record, user={}) for record in records[:20]], {})
+    with live_app(load_bundle(bundle, SessionConfig())) as live:
+        url = f"http://127.0.0.1:{live.port}"
+        assert run("--in", lists, "--out", lists.with_name("ranked.parquet"), "--url", url, "--workers", 1) == 0
+    assert "user.age: missing in 20 of 20 lists\n" in capsys.readouterr().err
+
+
+def test_answers_are_counted_by_warning_and_by_reason() -> None:
+    tally = WarningTally()
+    gap, twice = FieldWarning("item.brand", "unknown-values"), [FieldWarning("context.hour", "missing")] * 2
+    late = RankedList("m", "1", [], {}, {"reason": "deadline", "level": "formula"})
+    lists = [RankedList("m", "1", [], {}, None, [gap, *twice]), RankedList("m", "1", [], {}, None, [gap]), late]
+    assert len(list(counted([*((str(i), found) for i, found in enumerate(lists)), ("r", "422: no")], tally))) == 4
+    assert list(tally.lines("lists")) == [
+        "not ranked by the model (deadline): 1 of 3 lists",
+        "item.brand: unknown values in 2 of 3 lists",
+        "context.hour: missing in 1 of 3 lists",
+    ]
+    tally.add(FieldWarning(f"user.f{i}", "missing") for i in range(30))
+    assert list(tally.lines("lists"))[-1] == "and 12 more warnings"
 
 
 def test_one_split_may_be_taken(bundle: Path, lists: Path, records: list[ListRecord]) -> None:
