@@ -13,6 +13,8 @@ PREFIXES: Final = (1, 5, 10, 20)
 """Prefix lengths that the value model's table shows, beside the whole list."""
 
 _TITLES: Final = {"click": "clicks", "conversion": "purchases", "gmv": "GMV"}
+_NDCG_TITLES: Final = {**_TITLES, "gmv": "GMV, weighted by money"}
+"""Of NDCG as `scoring` takes its mean; training prints the plain mean over lists."""
 _MEASURES: Final = ("r_auc", "pcoc", "rmse")
 
 
@@ -66,14 +68,14 @@ def _over_folds(values: Sequence[float]) -> str:
 
 
 def _orders(row: Mapping[str, Any]) -> str:
-    heads = [f"{_TITLES[name]} ({part['lists']} lists)" for name, part in row.items()]
+    heads = [f"{_NDCG_TITLES[name]} ({part['lists']} lists)" for name, part in row.items()]
     orders = next(iter(row.values()))["ndcg"]
     cells = [[order, *(interval_text(part["ndcg"][order], digits=3) for part in row.values())] for order in orders]
     return markdown_table(["order", *heads], cells)
 
 
 def _differences(row: Mapping[str, Any]) -> str:
-    heads = [f"{_TITLES[name]}, less {rival}" for name in row for rival in ("prior sort", "as shown")]
+    heads = [f"{_NDCG_TITLES[name]}, less {rival}" for name in row for rival in ("prior sort", "as shown")]
     cells = []
     for order in next(iter(row.values()))["differences"]:
         rivals = [part["differences"][order][rival] for part in row.values() for rival in ("prior", "shown")]

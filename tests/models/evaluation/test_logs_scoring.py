@@ -27,8 +27,10 @@ from models.evaluation.scoring import (
     summarise,
     weighted_interval,
 )
+from models.evaluation.tables import comparison_tables
 from models.judging.metrics import mean_interval, ndcg
 from tests.models.evaluation.lists import logged_list
+from tests.models.tables import compact
 
 AT_2, AT_3 = 1 / math.log2(3), 1 / math.log2(4)
 
@@ -82,6 +84,9 @@ def test_gmv_counts_a_list_by_its_money_and_purchases_do_not() -> None:
     summary = summarise(results, ComparedOrders((), dict.fromkeys(OBJECTIVES, LOGGED)), seed=0)[ALL]
     assert summary["conversion"]["ndcg"][LOGGED]["mean"] == pytest.approx((1 + AT_2) / 2)
     assert summary["gmv"]["ndcg"][LOGGED]["mean"] == pytest.approx((10 + 90 * AT_2) / 100)
+    heads = comparison_tables({ALL: summary}).splitlines()[2]
+    assert "| purchases (2 lists) |" in compact(heads)
+    assert "| GMV, weighted by money (2 lists) |" in compact(heads)
 
 
 def test_differences_are_taken_list_by_list() -> None:
