@@ -141,6 +141,7 @@ def create_app(
         in_flight=lambda: admission.in_flight,
         queue_depth=lambda: dispatcher.depth,
         overloaded=lambda: admission.overloaded,
+        ready=lambda: registry.why_not_ready() is None,
     )
     shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live, tracing)
     reranker = Reranker(

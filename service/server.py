@@ -129,10 +129,10 @@ def assemble(
             on_reload=metrics.reloaded,
             on_refusal=metrics.bundle_refused,
             scenes=scenes,
-            on_scenes=metrics.scenes_reloaded,
+            on_scenes=metrics.scenes_renewed,
             catalogues=catalogues,
             catalogue_options=CatalogueOptions.of(settings),
-            on_catalogues=metrics.catalogues_reloaded,
+            on_catalogues=metrics.catalogues_renewed,
         )
         app = create_app(
             settings=settings,

@@ -7,7 +7,7 @@ from typing import Final
 from deploy.alerts.rules import DAY, HOUR, MINUTE, Alert, Group, Record
 
 
-def _refused(name: str, metric: str, what: str, goes_on: str) -> Alert:
+def _reload_refused(name: str, metric: str, what: str, goes_on: str) -> Alert:
     return Alert(
         name=name,
         severity="ticket",
@@ -18,8 +18,21 @@ def _refused(name: str, metric: str, what: str, goes_on: str) -> Alert:
     )
 
 
+def _file_refused(name: str, kind: str, what: str, goes_on: str) -> Alert:
+    return Alert(
+        name=name,
+        severity="ticket",
+        hold=5 * MINUTE,
+        expr=f'max by (@by, instance) (rerank_files_refused{{kind="{kind}"}}) > 0',
+        summary=f"{{{{ $labels.instance }}}} refuses {what}",
+        description=f"{goes_on} The log says what is wrong.",
+    )
+
+
 _FILES: Final = (
-    _refused("RerankReloadRefused", "rerank_reloads_total", "a bundle at a reload", "The version before goes on."),
+    _reload_refused(
+        "RerankReloadRefused", "rerank_reloads_total", "a bundle at a reload", "The version before goes on."
+    ),
     Alert(
         name="RerankBundleRefused",
         severity="ticket",
@@ -28,9 +41,13 @@ _FILES: Final = (
         summary="bundle {{ $labels.model }} {{ $labels.version }} is refused",
         description="An older version serves, or none. The log says what is wrong with it.",
     ),
-    _refused("RerankScenesRefused", "rerank_scene_reloads_total", "the file of scenes", "The scenes before go on."),
-    _refused("RerankCatalogueRefused", "rerank_catalogue_reloads_total", "a catalogue", "The one before goes on."),
-    _refused("RerankKeysRefused", "rerank_key_reloads_total", "the file of keys", "The keys before go on."),
+    _file_refused(
+        "RerankScenesRefused", "scenes", "the file of scenes", "The scenes before go on; at start it is not ready."
+    ),
+    _file_refused(
+        "RerankCatalogueRefused", "catalogue", "a catalogue", "An older one goes on; without one it is not ready."
+    ),
+    _reload_refused("RerankKeysRefused", "rerank_key_reloads_total", "the file of keys", "The keys before go on."),
 )
 
 _MODELS: Final = (

@@ -32,23 +32,21 @@ sum by (@by) (up{@jobs}) == 0
         ),
     ),
     Alert(
-        # A model's series exists exactly while it is live.
+        # Not ready is more than to have no model: scenes, a catalogue or the default model may be missing.
         name="RerankNoneReady",
         severity="page",
         hold=2 * MINUTE,
-        expr="sum by (@by) (up{@jobs}) > 0 unless on (@by) rerank_model_info",
-        summary="no process of {{ $labels.job }} has a model",
-        description="Every request gets 503. The log names the bundle that was refused, and why.",
+        expr="sum by (@by) (up{@jobs}) > 0 unless on (@by) (rerank_ready == 1)",
+        summary="no process of {{ $labels.job }} is ready",
+        description="A balancer sends them nothing, or requests get 503. /v2/health/ready and the log say why.",
     ),
     Alert(
         name="RerankNotReady",
         severity="ticket",
         hold=5 * MINUTE,
-        expr="up{@jobs} == 1 unless on (@by, instance) rerank_model_info",
-        summary="{{ $labels.instance }} runs without a model",
-        description=(
-            "It answers 503 and gets no traffic from a balancer. The log names the bundle that was refused, and why."
-        ),
+        expr="up{@jobs} == 1 unless on (@by, instance) (rerank_ready == 1)",
+        summary="{{ $labels.instance }} runs and is not ready",
+        description="It gets no traffic from a balancer. /v2/health/ready and the log say why.",
     ),
 )
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from models.contract.catalogue.manifest import FINGERPRINT_DIGITS, CatalogueError
 from models.contract.catalogue.manifest import CatalogueManifest as Manifest
-from service.bundles.renewing import Renewal, Renewing
+from service.bundles.renewing import OnRenewal, Renewal, Renewing
 from service.bundles.retired_catalogues import RetiredCatalogues
 from service.catalogues.choosing import Choice, choose
 from service.catalogues.folder import CatalogueFolder, Stamp
@@ -62,10 +62,10 @@ class CatalogueFiles(Renewing):
         self,
         options: CatalogueOptions,
         switch: SwitchCatalogues,
-        on_reload: Callable[[str], None],
+        on_renewal: OnRenewal,
         gently: Callable[[], bool],
     ) -> None:
-        super().__init__(CatalogueError, on_reload)
+        super().__init__(CatalogueError, on_renewal)
         self._folder = CatalogueFolder(options.root, needed=options.needed)
         self._copy, self._seconds = options.copy, options.seconds
         self._switch = switch

@@ -13,6 +13,7 @@ from service.bundles.model import BundleError, Interrupted, Model
 from service.bundles.opening import Opener
 from service.bundles.refusals import OnRefusal
 from service.bundles.registry import Registry
+from service.bundles.renewing import OnRenewal
 from service.bundles.retired_catalogues import RetiredCatalogues
 from service.bundles.scene_fit import check_scenes, check_switch
 from service.bundles.switching import Current, OnReload, Switcher
@@ -50,10 +51,10 @@ class Loader(Switcher[Model]):
         on_reload: OnReload = lambda _: None,
         on_refusal: OnRefusal = lambda _name, _version, _refused: None,
         scenes: Scenes | None = None,
-        on_scenes: OnReload = lambda _: None,
+        on_scenes: OnRenewal = lambda _outcome, _count: None,
         catalogues: Catalogues | None = None,
         catalogue_options: CatalogueOptions | None = None,
-        on_catalogues: OnReload = lambda _: None,
+        on_catalogues: OnRenewal = lambda _outcome, _count: None,
     ) -> None:
         super().__init__(root, on_reload, on_refusal, on_scenes, catalogue_options, on_catalogues)
         self._scenes = Scenes() if scenes is None else scenes

@@ -38,17 +38,20 @@ class Renewal:
 
 UNCHANGED: Final = Renewal()
 
+OnRenewal = Callable[[Renewal, bool], None]
+"""Told what came of each look at the files, and whether it counts: the one at start does not."""
+
 
 class Renewing(ABC):
     """Look at some files, and switch to what they say.
 
-    Used from the event loop only. `on_reload` is told ``ok`` or ``refused`` of every look that led to either.
+    Used from the event loop only.
     """
 
-    def __init__(self, refusal: type[Exception], on_reload: Callable[[str], None]) -> None:
+    def __init__(self, refusal: type[Exception], on_renewal: OnRenewal) -> None:
         """Take errors of type `refusal` for faults of the files."""
         self._refusal = refusal
-        self._on_reload = on_reload
+        self._on_renewal = on_renewal
         self._tried: object = None
         self._last: object = None
         self.outcome = UNCHANGED
@@ -77,16 +80,11 @@ class Renewing(ABC):
             return Renewal(problem=f"{error}; nothing has changed", fault=True)
 
     def note(self, outcome: Renewal, *, count: bool = True) -> None:
-        """Keep an outcome, log a refusal, and count both kinds unless told otherwise."""
+        """Keep an outcome, log a refusal, and tell it on; `count` says whether it is a reload's."""
         self.outcome = outcome
         if outcome.problem is not None:
             self._log_refusal(outcome.problem)
-        if not count:
-            return
-        if outcome.switched:
-            self._on_reload("ok")
-        if outcome.problem is not None:
-            self._on_reload("refused")
+        self._on_renewal(outcome, count)
 
     @property
     def is_refused(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from models.contract.serving import SCENES_FILE
-from service.bundles.renewing import UNCHANGED, Renewal, Renewing
+from service.bundles.renewing import UNCHANGED, OnRenewal, Renewal, Renewing
 from service.scenes.reading import SceneMap, read_scenes
 from service.scenes.scene import SceneError
 
@@ -24,8 +24,8 @@ SwitchScenes = Callable[[SceneMap], Awaitable[None]]
 class SceneFile(Renewing):
     """Read the file of a bundles folder, and switch to what it says."""
 
-    def __init__(self, root: Path, switch: SwitchScenes, on_reload: Callable[[str], None]) -> None:
-        super().__init__(SceneError, on_reload)
+    def __init__(self, root: Path, switch: SwitchScenes, on_renewal: OnRenewal) -> None:
+        super().__init__(SceneError, on_renewal)
         self._root = root
         self._switch = switch
         self._served: SceneMap | None = None

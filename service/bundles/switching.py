@@ -19,7 +19,7 @@ from service.bundles.folder import BundleFolder
 from service.bundles.load import identity
 from service.bundles.model import BundleError, Interrupted
 from service.bundles.refusals import POLL_SECONDS, OnRefusal, Refusals
-from service.bundles.renewing import Renewal
+from service.bundles.renewing import OnRenewal, Renewal
 from service.bundles.scene_file import SceneFile
 from service.catalogues.load import CheckedCatalogue
 from service.contract.problems import CONFLICT, Problem
@@ -54,9 +54,9 @@ class Switcher(ABC, Generic[Staged]):
         root: Path,
         on_reload: OnReload,
         on_refusal: OnRefusal,
-        on_scenes: OnReload,
+        on_scenes: OnRenewal,
         catalogues: CatalogueOptions | None,
-        on_catalogues: OnReload,
+        on_catalogues: OnRenewal,
     ) -> None:
         self._on_reload = on_reload
         options = catalogues or CatalogueOptions(root / CATALOGUE_FOLDER)

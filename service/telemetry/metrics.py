@@ -13,7 +13,7 @@ from typing import Final
 from service.bundles.model import Model
 from service.telemetry import records
 from service.telemetry.batches import BatchMetrics
-from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
+from service.telemetry.bundles import REFUSED_MODES, BundleMetrics
 from service.telemetry.catalogues import GAUGE_MODES, CatalogueMetrics
 from service.telemetry.connections import ConnectionMetrics
 from service.telemetry.engine import EngineMetrics
@@ -88,6 +88,8 @@ class Metrics:
         self._depth = make.gauge("rerank_queue_depth", "Requests that wait for the engine.", "livesum")
         text = "1 while a queue stands that does not empty."
         self._overloaded = make.gauge("rerank_overloaded", text, "livemax")
+        text = "1 while this process is ready, as /v2/health/ready tells; of several workers, while any is."
+        self._ready = make.gauge("rerank_ready", text, "livemax")
         make.gauge("rerank_latency_budget_seconds", "The latency budget.", "max").set(self._budget)
         text = "99th percentile of valid requests in the last 60 s, within 2%."
         self._readings.append((make.gauge("rerank_latency_p99_seconds", text, "livemax"), self._p99))
@@ -103,10 +105,10 @@ class Metrics:
         self.registry.register(self._comparisons)
 
     def _make_bundles(self) -> None:
-        self._exposition.modes[REFUSED] = REFUSED_MODE
+        self._exposition.modes.update(REFUSED_MODES)
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
-        self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
+        self.scenes_renewed, self.catalogues_renewed = bundles.scenes_renewed, bundles.catalogues_renewed
 
     def windows(self) -> tuple[WindowCounts, ...]:
         """Return what this process has counted in the last minutes."""
@@ -121,10 +123,16 @@ class Metrics:
         return self._objectives.recent.window(WINDOWS[0]).quantile(0.99, self._budget)
 
     def watch(
-        self, *, in_flight: Callable[[], int], queue_depth: Callable[[], int], overloaded: Callable[[], bool]
+        self,
+        *,
+        in_flight: Callable[[], int],
+        queue_depth: Callable[[], int],
+        overloaded: Callable[[], bool],
+        ready: Callable[[], bool],
     ) -> None:
         """Read these gauges when scraped."""
-        self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth), (self._overloaded, overloaded)]
+        self._readings += [(self._in_flight, in_flight), (self._depth, queue_depth)]
+        self._readings += [(self._overloaded, overloaded), (self._ready, ready)]
 
     def refresh(self) -> None:
         """Give every gauge that has a source its value, and end series of retired versions."""

@@ -16,6 +16,7 @@ from typing import Final
 from service.bundles.catalogues import CatalogueOptions
 from service.bundles.model import BundleError
 from service.bundles.refusals import OnRefusal
+from service.bundles.renewing import OnRenewal
 from service.bundles.switching import Current, OnReload, Switcher
 from service.bundles.trial import Trial
 from service.catalogues.load import CheckedCatalogue
@@ -52,8 +53,8 @@ class Fleet(Switcher[StagedModel]):
         config: SessionConfig,
         on_reload: OnReload,
         on_refusal: OnRefusal,
-        on_scenes: OnReload = lambda _: None,
-        on_catalogues: OnReload = lambda _: None,
+        on_scenes: OnRenewal = lambda _outcome, _count: None,
+        on_catalogues: OnRenewal = lambda _outcome, _count: None,
         engines: Engines | None = None,
     ) -> None:
         catalogues = CatalogueOptions.of(settings)

@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import Response
 
-from service.telemetry.bundles import REFUSED, REFUSED_MODE, BundleMetrics
+from service.telemetry.bundles import REFUSED_MODES, BundleMetrics
 from service.telemetry.exposition import ENGINE_MODES, WORKER_MODES, set_up_client_library, show_engines, show_workers
 from service.telemetry.keys import AccessMetrics
 from service.telemetry.merging import Totals
@@ -42,10 +42,10 @@ class SupervisorMetrics:
         self._engines_ended: dict[End, Counter] = {}
         bundles = BundleMetrics(self.registry)
         self.reloaded, self.bundle_refused = bundles.reloaded, bundles.bundle_refused
-        self.scenes_reloaded, self.catalogues_reloaded = bundles.scenes_reloaded, bundles.catalogues_reloaded
+        self.scenes_renewed, self.catalogues_renewed = bundles.scenes_renewed, bundles.catalogues_renewed
         self.access = AccessMetrics(self.registry)
         show_workers(self.registry, running, wanted)
-        self._modes: dict[str, MergeMode] = {**WORKER_MODES, **ENGINE_MODES, REFUSED: REFUSED_MODE}
+        self._modes: dict[str, MergeMode] = {**WORKER_MODES, **ENGINE_MODES, **REFUSED_MODES}
         self.snapshots = SnapshotReader(self.registry, self._modes)
 
     def show_engines(self, running: Callable[[], int], wanted: Callable[[], int]) -> None:

@@ -98,7 +98,7 @@ async def _supervise(settings: Settings, folder: Path | None) -> int:
         metrics.show_engines(lambda: engines.size, lambda: engines.wanted)
     fleet = Fleet(
         *(settings, session_config(settings, settings.provider), metrics.reloaded, metrics.bundle_refused),
-        *(metrics.scenes_reloaded, metrics.catalogues_reloaded),
+        *(metrics.scenes_renewed, metrics.catalogues_renewed),
         engines=engines,
     )
     gatherer = Gatherer(metrics, lambda: [*fleet.live, *((KEY, name) for name in access.public.names)])

@@ -59,10 +59,10 @@ def serving(root: Path, **options: Any) -> Iterator[Served]:
             public.registry,
             warm,
             scenes=public.scenes,
-            on_scenes=public.metrics.scenes_reloaded,
+            on_scenes=public.metrics.scenes_renewed,
             catalogues=public.catalogues,
             catalogue_options=CatalogueOptions.of(settings),
-            on_catalogues=public.metrics.catalogues_reloaded,
+            on_catalogues=public.metrics.catalogues_renewed,
         )
         asyncio.run(loader.load_all())
         app = create_admin_app(settings=settings, registry=public.registry, loader=loader, catalogues=public.catalogues)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.alerts.live.fault import PATIENCE, ROOMY, Fault, Stage, Watched, scratch
+from deploy.alerts.live.requests_faults import WRONG_SCENES
 from loadtest.requests.fake import FakeItems
 from loadtest.requests.items import all_items, build_for
 from loadtest.resilience.chaos.harness import demo_folder
@@ -22,6 +23,7 @@ from loadtest.resilience.chaos.traps import TRIGGERS, copy_as, garbage, nonsense
 from loadtest.rig.server import HOST, started
 from models.contract.catalogue.manifest import CATALOGUE_FILE
 from models.contract.manifest import DEMO_BUNDLE, MANIFEST_FILE, Manifest
+from models.contract.serving import SCENES_FILE
 from models.files import write_json
 
 _ITEMS: Final = 200
@@ -45,7 +47,7 @@ def bundle(stage: Stage) -> None:
 def scenes(stage: Stage) -> None:
     """Write a file of scenes with a key that no scene has."""
     with stage.serve(*ROOMY) as watched:
-        (watched.service.bundles / "scenes.toml").write_text("[scenes.home]\ncolour = 1\n", "utf-8")
+        (watched.service.bundles / SCENES_FILE).write_text(WRONG_SCENES, "utf-8")
         _hangup(watched)
         watched.until_firing()
 

@@ -14,12 +14,17 @@ from typing import Final
 from deploy.alerts.live.fault import ROOMY, Fault, Stage, Watched
 from loadtest.resilience.chaos.harness import UNSHED, payloads
 from loadtest.resilience.chaos.steady import SteadyClient
+from loadtest.resilience.chaos.traps import copy_as, garbage
 from loadtest.resilience.chaos.watch import LIVE
 from loadtest.resilience.chaos.wire import Wire, ask, head
 from loadtest.rig.client import post_message
 from loadtest.rig.server import HOST, poll, started
+from models.contract.serving import SCENES_FILE
 
 _BURNS: Final = ("Fast", "Slow", "Ticket")
+
+WRONG_SCENES: Final = "[scenes.home]\ncolour = 1\n"
+"""A file of scenes with a key that no scene has."""
 
 _BROKEN_ID: Final = "break-me"
 
@@ -144,10 +149,21 @@ def ended(stage: Stage) -> None:
 
 def without_model(stage: Stage) -> None:
     """Start with a bundle that is refused, and no other."""
-    from loadtest.resilience.chaos.traps import copy_as, garbage
-
     folder = stage.trial.scratch / "bundles"
     garbage(copy_as(folder, "demo", "1"))
+    _start_not_ready(stage, folder)
+
+
+def without_scenes(stage: Stage) -> None:
+    """Start with a sound bundle, and a file of scenes that is refused."""
+    folder = stage.trial.scratch / "bundles"
+    copy_as(folder, "demo", "1")
+    (folder / SCENES_FILE).write_text(WRONG_SCENES, "utf-8")
+    _start_not_ready(stage, folder)
+
+
+def _start_not_ready(stage: Stage, folder: Path) -> None:
+    """Start a service that will not be ready, so no client asks it."""
     ports = ("--host", HOST, "--port", "0", "--admin-port", "0")
     command = (sys.executable, "-m", "models.cli", "serve", *ports, "--bundles", str(folder))
     out, log = stage.trial.scratch / "out", stage.trial.scratch / "log"
@@ -213,5 +229,11 @@ FAULTS: Final = (
         alerts=("RerankNoneReady", "RerankNotReady", "RerankBundleRefused"),
         how="a start with one bundle, whose model is garbage",
         act=without_model,
+    ),
+    Fault(
+        name="without-scenes",
+        alerts=("RerankNoneReady", "RerankNotReady", "RerankScenesRefused"),
+        how="a start with a sound bundle and `colour = 1` in `scenes.toml`",
+        act=without_scenes,
     ),
 )

@@ -45,7 +45,7 @@ class Shop:
             self._warm,
             catalogues=self.catalogues,
             catalogue_options=CatalogueOptions(root / CATALOGUE, **options),
-            on_catalogues=self.metrics.catalogues_reloaded,
+            on_catalogues=self.metrics.catalogues_renewed,
         )
 
     async def _warm(self, _: Any) -> None:
@@ -54,6 +54,9 @@ class Shop:
     def reloads(self) -> list[float | None]:
         found = self.metrics.registry.get_sample_value
         return [found("rerank_catalogue_reloads_total", {"result": result}) for result in ("ok", "refused")]
+
+    def refused(self) -> float | None:
+        return self.metrics.registry.get_sample_value("rerank_files_refused", {"kind": "catalogue"})
 
 
 def lives(shop: Shop, *versions: str) -> Callable[[], bool]:
@@ -69,11 +72,13 @@ async def test_a_refused_version_is_tried_again_when_its_files_have_changed(tmp_
     shop = Shop(tmp_path)
     await shop.loader.load_all()
     assert "segment-0/price.npy" in str(shop.registry.why_not_ready())
+    assert shop.refused() == 1
     async with watching(shop.loader):
         array(folder, "price.npy").write_bytes(whole)
         await until(lives(shop, "1"))
         await until(lambda: shop.registry.why_not_ready() is None)
     assert shop.reloads() == [1, 0]
+    assert shop.refused() == 0
 
 
 @in_loop

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import random
 from collections.abc import Callable
 from typing import NoReturn
@@ -261,11 +263,14 @@ def test_the_metrics_of_the_service_say_how_they_are_merged() -> None:
         exposition = SharedExposition(never, nobody)
         metrics = Metrics(budget_seconds=0.019, exposition=exposition)
         metrics.model_loaded(fake_model())
-        metrics.watch(in_flight=lambda: 3, queue_depth=lambda: 2, overloaded=lambda n=n: n == 1)  # type: ignore[misc]
+        is_last = functools.partial(operator.eq, n, 1)
+        metrics.watch(in_flight=lambda: 3, queue_depth=lambda: 2, overloaded=is_last, ready=is_last)
         metrics.refresh()
         totals.update(n, *SnapshotReader(exposition.registry, exposition.modes).read())
     read = reader(totals)
     assert (read("rerank_in_flight"), read("rerank_queue_depth"), read("rerank_overloaded")) == (6, 4, 1)
+    assert read("rerank_ready") == 1, "a worker that is not ready takes no connection yet, or is being ended"
+    assert read("rerank_files_refused", kind="scenes") == 0
     assert read("rerank_latency_budget_seconds") == 0.019
     assert read("rerank_model_info", model="tiny", version="1", family="sort-gen", provider="cpu") == 1
     assert read("rerank_batch_size_bucket", le="8.0") == 0

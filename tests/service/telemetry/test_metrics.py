@@ -68,6 +68,8 @@ def test_the_names_of_the_contract_are_there(server: Live) -> None:
         "rerank_candidates",
         "rerank_latency_budget_seconds",
         "rerank_latency_p99_seconds",
+        "rerank_ready",
+        "rerank_files_refused",
         "rerank_model_info",
         "rerank_list_diversity",
         "rerank_list_displacement",

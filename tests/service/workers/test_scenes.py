@@ -152,8 +152,11 @@ def test_a_wrong_file_at_start_keeps_all_from_being_ready_until_it_is_put_right(
     with running(bundles, PATIENT, "--workers", "2", "--budget-ms", "30000") as process:
         reason = "scenes.toml was not loaded: scenes.home.topn: is not a known key"
         eventually(lambda: reason in json.dumps(process.ask("/v2/health/ready")[1]))
+        service = Service(process, bundles, tmp_path)
+        assert (service.value("rerank_ready"), service.value("rerank_files_refused", kind="scenes")) == (0, 1)
         write_scenes(bundles, "[scenes.home]\ntop_n = 3")
         process.wait_until_ready()
+        assert (service.value("rerank_ready"), service.value("rerank_files_refused", kind="scenes")) == (1, 0)
         assert names(process.ask("/v1/scenes")) == ["home"]
         assert len(process.ask("/v1/rerank", request(scene="home"))[1]["items"]) == 3
         assert process.stop()[0] == 0
