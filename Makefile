@@ -143,6 +143,7 @@ train-demo: setup ## make the embedded demo bundle and its catalogue again, from
 	$(BIN)/listwright data items data/demo.parquet --output data/demo-items.parquet
 	rm -rf $(DEMO_CATALOGUE)
 	$(BIN)/listwright catalogue build --items data/demo-items.parquet --spec $(DEMO_BUNDLE)/$(DEMO_VERSION) --out $(DEMO_CATALOGUE)
+	$(BIN)/python -m loadtest.demo_undated $(DEMO_CATALOGUE)
 
 # A run that was stopped goes on where it was.
 define degre_tables

@@ -89,7 +89,7 @@ FLOORS = {
         "requests",
         "rig.openloop",
         "rig",
-        "peers demo_requests demo_truth demo_scene demo_catalogue demo_folder",
+        "peers demo_requests demo_truth demo_scene demo_catalogue demo_folder demo_undated",
         "cost resilience scale bench demo goodput run",
         "locustfile gpu_check",
     ),

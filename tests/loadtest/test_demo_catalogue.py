@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from loadtest.demo_catalogue import as_columns, catalogue_lines
 from loadtest.demo_folder import demo_folder, has_catalogue
 from loadtest.demo_requests import read_demo_requests
 from loadtest.demo_scene import SCENES
+from loadtest.demo_undated import main
 from loadtest.rig.server import ServerError
 from loadtest.rig.statistics import Latency
 from models.contract.candidates import ObjectTable
 from models.contract.catalogue.catalogue import Catalogue
-from models.contract.catalogue.manifest import CATALOGUE_FOLDER, CatalogueManifest, fingerprint_folder
+from models.contract.catalogue.manifest import CATALOGUE_FILE, CATALOGUE_FOLDER, CatalogueManifest, fingerprint_folder
 from models.contract.features import Encoder
 from models.contract.layers import LayeredTable
 from models.contract.manifest import DEMO_BUNDLE, Manifest
 from models.data.records import Candidate
+from service.telemetry.catalogues import built_at
 
 MANIFEST = Manifest.read(DEMO_BUNDLE)
+EMBEDDED = DEMO_BUNDLE.parents[1] / CATALOGUE_FOLDER
 
 
 def test_the_folder_of_the_demo_has_bundle_scene_and_catalogue_and_is_gone_afterwards() -> None:
@@ -42,8 +46,28 @@ def test_a_bundle_elsewhere_has_no_catalogue_beside_it(tmp_path: Path) -> None:
         assert not (folder / "scenes.toml").exists()
 
 
+def test_embedded_catalogues_have_no_date_since_an_alert_on_their_age_would_fire_for_ever() -> None:
+    found = [CatalogueManifest.read(path.parent) for path in EMBEDDED.glob(f"*/*/{CATALOGUE_FILE}")]
+    assert found
+    for manifest in found:
+        assert manifest.provenance["made"] == "build"
+        assert built_at(manifest.provenance) is None, manifest.provenance
+
+
+def test_the_date_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    root = tmp_path / "catalogue"
+    shutil.copytree(EMBEDDED, root)
+    (path,) = root.glob(f"*/*/{CATALOGUE_FILE}")
+    undated = json.loads(path.read_text("utf-8"))
+    dated = {**undated, "provenance": {**undated["provenance"], "at": "2026-11-29T11:47:42+00:00"}}
+    path.write_text(json.dumps(dated), "utf-8")
+    assert main([str(root)]) == 0
+    assert path.read_text("utf-8") == next(EMBEDDED.glob(f"*/*/{CATALOGUE_FILE}")).read_text("utf-8")
+    assert main([str(tmp_path / "none")]) == 1
+
+
 def test_the_embedded_catalogue_knows_all_that_the_demo_s_requests_say_of_their_items() -> None:
-    folder = fingerprint_folder(DEMO_BUNDLE.parents[1] / CATALOGUE_FOLDER, MANIFEST.spec.fingerprint) / "1"
+    folder = fingerprint_folder(EMBEDDED, MANIFEST.spec.fingerprint) / "1"
     catalogue = Catalogue(CatalogueManifest.read(folder), folder)
     encoder = Encoder(MANIFEST.spec)
     for request in read_demo_requests():
