@@ -23,7 +23,7 @@ def leave_date_out(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write all versions below a folder anew; the exit status is 1 if there is none."""
+    """Write all versions below a folder anew; the exit status is 1 without any."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.demo_undated", description=__doc__)
     parser.add_argument("root", type=Path, help="folder of catalogues")
     found = list(parser.parse_args(argv).root.glob(f"*/*/{CATALOGUE_FILE}"))

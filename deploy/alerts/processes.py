@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.alerts.rules import MINUTE, Alert, Group, share_of_arrivals
+from deploy.alerts.rules import HOUR, MINUTE, Alert, Group, share_of_arrivals
 
 _WORKERS: Final = (
     Alert(
@@ -14,6 +14,18 @@ _WORKERS: Final = (
         expr="sum by (@by, instance) (increase(rerank_engine_hangs_total[@window])) > 0",
         summary="a run of the model hung in {{ $labels.instance }}",
         description="The process that held it ends and is replaced. The log names the model.",
+    ),
+    Alert(
+        # One process alone: what it counted is gone with it. One restart may be an update, on a host or in Compose.
+        name="RerankRestarts",
+        severity="ticket",
+        windows={"window": HOUR},
+        limits={"restarts": 1},
+        expr="changes(process_start_time_seconds{@jobs}[@window]) > @restarts",
+        summary="{{ $labels.instance }} has been restarted {{ $value }} times",
+        description=(
+            "The process ends and is started again: its engine hung (exit status 70), it was killed, or it crashed."
+        ),
     ),
     Alert(
         name="RerankWorkerEnded",

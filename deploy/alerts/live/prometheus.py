@@ -40,6 +40,11 @@ class Prometheus:
         result = self._get("query?query=sum_over_time(up[10m])").get("result", [])
         return any(float(found["value"][1]) >= _SETTLED for found in result)
 
+    def scraped(self, since: float) -> bool:
+        """Tell whether a target has answered a scrape since a Unix time."""
+        result = self._get("query?query=timestamp(up==1)").get("result", [])
+        return any(float(found["value"][1]) > since for found in result)
+
     def names(self) -> frozenset[str]:
         """Return the names of all series that it has seen."""
         return frozenset(self._get("label/__name__/values"))
