@@ -1,4 +1,4 @@
-"""Leave the date out of the demo's catalogue, which is served as it is for years.
+"""Leave the date out of the demo's catalogue, which stays as it is.
 
 ``python -m loadtest.demo_undated models/embedded/catalogue``; see ``make train-demo``. With a date the alert on an old
 catalogue would fire for ever in the demo. Without one there is no age to alert on.

@@ -80,7 +80,7 @@ class Renewing(ABC):
             return Renewal(problem=f"{error}; nothing has changed", fault=True)
 
     def note(self, outcome: Renewal, *, count: bool = True) -> None:
-        """Keep an outcome, log a refusal, and tell it on; `count` says whether it is a reload's."""
+        """Keep an outcome, log a refusal, and tell; `count` unless it is the start's."""
         self.outcome = outcome
         if outcome.problem is not None:
             self._log_refusal(outcome.problem)

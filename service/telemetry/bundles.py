@@ -45,11 +45,11 @@ class BundleMetrics:
         self._reloads[result].inc()
 
     def scenes_renewed(self, outcome: Renewal, count: bool) -> None:
-        """Show whether the file of scenes is refused; count the look unless it is that of the start."""
+        """Show whether the scenes are refused, and `count` what the look led to."""
         _note(outcome, self._scenes_refused, self._scene_reloads if count else None)
 
     def catalogues_renewed(self, outcome: Renewal, count: bool) -> None:
-        """Show whether a catalogue is refused; count the look unless it is that of the start."""
+        """Show whether a catalogue is refused, and `count` what the look led to."""
         _note(outcome, self._catalogue_refused, self._catalogue_reloads if count else None)
 
     def bundle_refused(self, name: str, version: str, refused: bool) -> None:
