@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,10 @@ from tests.deploy.files import ROOT
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 KUBERAY: Final = ROOT / "deploy" / "kuberay"
 STEPS: Final = ("check", "train", "mine", "distil", "export")
+WORK: Final = "work"
+"""The folder of what all steps share."""
+
+RUN_STEP: Final = KUBERAY / "run-step"
 CRD: Final = "KUBERAY_RAYJOB_CRD"
 """Names the file of KubeRay's definition of a RayJob, ray.io_rayjobs.yaml, which is not in this repository."""
 
@@ -79,21 +84,95 @@ def test_a_cluster_asks_for_a_token_and_ends_with_its_step(step: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_pods_are_unprivileged_share_the_volume_and_are_those_of_the_network_policy(step: str) -> None:
-    (policy,) = (one for one in rendered(step) if one["kind"] == "NetworkPolicy")
+    shared = {one["kind"]: one for one in rendered(WORK)}
+    policy, claim = shared["NetworkPolicy"], shared["PersistentVolumeClaim"]
     for pod in pods(step):
         assert pod["metadata"]["labels"] == policy["spec"]["podSelector"]["matchLabels"]
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         (container,) = pod["spec"]["containers"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert {"name": "work", "mountPath": "/training"} in container["volumeMounts"]
+        mounted = {volume["name"]: volume for volume in pod["spec"]["volumes"]}["work"]
+        assert mounted["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     assert policy["spec"]["policyTypes"] == ["Ingress"]
     assert all(rule["from"] for rule in policy["spec"]["ingress"])
 
 
 @pytest.mark.parametrize("step", STEPS)
+def test_to_delete_a_step_deletes_its_job_and_no_files(step: str) -> None:
+    assert [one["kind"] for one in rendered(step)] == ["RayJob"]
+    assert "RayJob" not in {one["kind"] for one in rendered(WORK)}
+
+
+KUBECTL: Final = """\
+#!/bin/bash
+# Stands in for kubectl: notes what it is asked, and answers each question for a state with the next one of its folder.
+cd "$(dirname "$0")" || exit 1
+echo "$*" >> asked
+case "$*" in
+    *jobDeploymentStatus*)
+        state=$(head --lines=1 states); sed --in-place 1d states
+        [[ $state == away ]] && exit 1
+        echo "$state" ;;
+    *jobStatus*) cat result ;;
+    *message*) echo "why it failed" ;;
+esac
+"""
+
+
+def run_steps(folder: Path, states: Sequence[str], result: str, *steps: str) -> tuple[int, str, list[str]]:
+    """Exit status and last words of `run-step`, and what it has asked of kubectl, questions for states left out."""
+    kubectl = folder / "kubectl"
+    kubectl.write_text(KUBECTL, "utf-8")
+    kubectl.chmod(0o755)
+    (folder / "states").write_text("".join(f"{state}\n" for state in states), "utf-8")
+    (folder / "result").write_text(result, "utf-8")
+    (folder / "asked").touch()
+    variables = {**os.environ, "KUBECTL": str(kubectl), "POLL_SECONDS": "0"}
+    command = [str(RUN_STEP), *steps]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60, check=False)
+    asked = (folder / "asked").read_text("utf-8").splitlines()
+    return done.returncode, done.stderr, [line for line in asked if not line.startswith("get ")]
+
+
+def orders(step: str) -> list[str]:
+    return [f"delete rayjob/listwright-{step} --ignore-not-found", f"apply --kustomize {KUBERAY / step}"]
+
+
+def test_steps_are_run_one_after_the_other_each_with_a_job_of_its_own(tmp_path: Path) -> None:
+    states = ["", "Initializing", "away", "away", "Running", "Retrying", "Complete", "Running", "Complete"]
+    status, words, asked = run_steps(tmp_path, states, "SUCCEEDED", "check", "train")
+    assert (status, words) == (0, "")
+    assert asked == [*orders("check"), *orders("train")]
+
+
+@pytest.mark.parametrize(
+    ("state", "result"),
+    [("Failed", "FAILED"), ("ValidationFailed", ""), ("Complete", "FAILED"), ("Complete", "STOPPED")],
+)
+def test_a_step_that_fails_ends_the_run_and_is_named(tmp_path: Path, state: str, result: str) -> None:
+    status, words, asked = run_steps(tmp_path, ["Running", state], result, "check", "train")
+    assert status == 1
+    assert words == "run-step: rayjob/listwright-check did not succeed: why it failed\n"
+    assert asked == orders("check")
+
+
+def test_a_server_that_stays_away_ends_the_run(tmp_path: Path) -> None:
+    status, words, asked = run_steps(tmp_path, ["Running", *["away"] * 20], "", "check", "train")
+    assert (status, asked) == (1, orders("check"))
+    assert "rayjob/listwright-check did not succeed" in words
+
+
+def test_without_a_step_it_says_which_there_are(tmp_path: Path) -> None:
+    status, words, asked = run_steps(tmp_path, [], "")
+    assert (status, asked) == (1, [])
+    assert all(step in words for step in STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_the_parts_of_kubernetes_are_of_its_schema(step: str) -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
-    plain = [one for one in rendered(step) if one["kind"] != "RayJob"]
+    plain = rendered(WORK)
     wrapped = [{"apiVersion": "v1", "kind": "Pod", **pod, "metadata": {"name": "p"}} for pod in pods(step)]
     for one in [*plain, *wrapped]:
         validate.validate(one, "1.32", strict=True)
