@@ -5,6 +5,7 @@
 #   docker build -t listwright:gpu --build-arg EXTRA=gpu .               NVIDIA GPU; CUDA's libraries come as wheels
 #   docker build -t listwright:load --build-arg EXTRA=load .             the load generator of docker-compose.yml
 #
+# EXTRA names exactly one of cpu, gpu and load, and any of the others beside it (redis, otel, store, train, ray).
 # REVISION, the commit, goes into the labels. The base is a tag, so that each build has Debian's and Python's newest fixes;
 # for a build that can be made again say --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm

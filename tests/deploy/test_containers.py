@@ -75,6 +75,18 @@ def test_an_unknown_extra_stops_the_build() -> None:
     assert "EXTRA=tpu: there is no such extra" in done.stderr
 
 
+@pytest.mark.parametrize("extra", ["store", "redis", "otel", "train,ray", "cpu,gpu", "cpu,load", "cpu,cpu"])
+def test_an_image_that_could_not_serve_is_not_built(extra: str) -> None:
+    done = _requirements(extra)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"EXTRA={extra}: exactly one must be of cpu, gpu, load, such as EXTRA=cpu,store\n"
+
+
+@pytest.mark.parametrize("extra", ["cpu,store", "otel,gpu,redis", "cpu,train,ray"])
+def test_an_image_can_have_more_extras(extra: str) -> None:
+    assert _requirements(extra).returncode == 0
+
+
 def _requirements(extra: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "deploy/requirements.py", "pyproject.toml", extra]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
