@@ -7,26 +7,31 @@
 #
 # EXTRA names exactly one of cpu, gpu and load, and any of the others beside it (redis, otel, store, train, ray).
 # REVISION, the commit, goes into the labels. The base is a tag, so that each build has Debian's and Python's newest fixes;
-# for a build that can be made again say --build-arg PYTHON_IMAGE=python@sha256:...
+# for a build that can be made again say --build-arg PYTHON_IMAGE=python@sha256:... It has the pip of the image; all else
+# that is installed is a wheel whose version a file of constraints pins, setuptools for our own wheel too.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder
 ARG EXTRA=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
-RUN python -m venv /opt/venv
+RUN python -m venv /opt/venv && python -m venv /opt/build
 
 # Dependencies first: this layer is made again only when they change.
-COPY pyproject.toml constraints.txt deploy/requirements.py ./
+COPY pyproject.toml constraints.txt constraints-gpu.txt deploy/requirements.py ./
 RUN python requirements.py pyproject.toml "${EXTRA}" > requirements.txt \
-    && /opt/venv/bin/pip install --constraint constraints.txt --requirement requirements.txt
+    && /opt/venv/bin/pip install --only-binary :all: --constraint constraints.txt --constraint constraints-gpu.txt \
+        --requirement requirements.txt \
+    && /opt/build/bin/pip install --only-binary :all: --constraint constraints.txt setuptools
 
 COPY LICENSE NOTICE README.md ./
 COPY models/ models/
 COPY export/ export/
 COPY service/ service/
 COPY loadtest/ loadtest/
-RUN /opt/venv/bin/pip install --no-deps . \
+# Without isolation, in which pip would fetch the newest setuptools.
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/dist . \
+    && /opt/venv/bin/pip install --no-deps --no-index /opt/dist/listwright-*.whl \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
 FROM ${PYTHON_IMAGE} AS runtime

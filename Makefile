@@ -75,8 +75,9 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/$(INSTALL) --editable '.[$(EXTRA),train,redis,otel,store,load,dev]'
 	@touch $@
 
-# The CUDA libraries stay out: onnxruntime-gpu and PyTorch's CUDA builds each say which ones they need.
-lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
+# The CUDA libraries are in a file of their own, for the image: here PyTorch may be another build, which says itself which
+# ones it needs.
+lock: ## renew constraints.txt and constraints-gpu.txt: the newest versions that pyproject.toml allows
 	$(call make_venv,$(LOCK_VENV))
 	$(LOCK_VENV)/bin/pip install --quiet 'uv>=0.9,<1'
 	mkdir -p build
@@ -85,6 +86,8 @@ lock: ## renew constraints.txt: the newest versions that pyproject.toml allows
 		--no-header --no-annotate --output-file build/constraints.txt
 	echo '# Exact versions of what the extras cpu, gpu, train, ray, redis, otel, store, load and dev install; `make lock` renews them.' > constraints.txt
 	grep -vE '^(nvidia|cuda|triton)\b' build/constraints.txt >> constraints.txt
+	echo "# Exact versions of the CUDA libraries that the extra gpu and PyTorch's CUDA build install; \`make lock\` renews them." > constraints-gpu.txt
+	grep -E '^(nvidia|cuda|triton)\b' build/constraints.txt >> constraints-gpu.txt
 
 $(DEMO_VENV)/.complete: pyproject.toml constraints.txt
 	$(call make_venv,$(DEMO_VENV))
@@ -241,8 +244,8 @@ sbom: setup $(DEMO_VENV)/.complete $(TOOLS_VENV)/.complete ## what serving and d
 	$(TOOLS_VENV)/bin/python deploy/supply/licences.py build/sbom/serving.cdx.json --serving --out build/sbom/serving-licences.md
 	$(TOOLS_VENV)/bin/python deploy/supply/licences.py build/sbom/everything.cdx.json --out build/sbom/everything-licences.md
 
-audit: $(TOOLS_VENV)/.complete ## known vulnerabilities of the versions in constraints.txt; status 3 (make: 2) where they cannot be looked up
-	$(TOOLS_VENV)/bin/python deploy/supply/audit.py constraints.txt $(ARGS)
+audit: $(TOOLS_VENV)/.complete ## known vulnerabilities of the versions in constraints.txt and constraints-gpu.txt; status 3 (make: 2) where they cannot be looked up
+	$(TOOLS_VENV)/bin/python deploy/supply/audit.py constraints.txt --requirement constraints-gpu.txt $(ARGS)
 
 digests: ## compare the digests of Compose's images with the registry's, and write new ones; needs docker, crane or skopeo
 	$(PYTHON) deploy/supply/digests.py $(wildcard docker-compose*.yml)

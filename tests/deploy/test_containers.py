@@ -162,11 +162,24 @@ def test_compose_serves_the_embedded_bundle_unless_it_is_told_another_folder_and
     assert f"--bundle=/bundles/${{LOAD_BUNDLE:-{demo}}}" in services["locust"]["command"]
 
 
-def test_the_image_serves_what_is_mounted_at_bundles_and_installs_within_the_constraints() -> None:
+def test_the_image_serves_what_is_mounted_at_bundles_and_is_the_services_default() -> None:
     stage = _runtime_stage()
     assert re.search(r"^WORKDIR /$", stage, re.M), "the service's own default is the folder `bundles`"
     assert Settings.model_fields["bundles"].default == Path("bundles")
-    assert "--constraint constraints.txt" in DOCKERFILE
+
+
+def test_the_image_installs_wheels_of_pinned_versions_alone_and_builds_ours_with_a_pinned_setuptools() -> None:
+    steps = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    packages = [
+        line for step in re.findall(r"^RUN (.*)$", steps, re.M) for line in step.split("&&") if " install " in line
+    ]
+    from_index = [line for line in packages if "--no-index" not in line]
+    assert len(from_index) == 2
+    assert all("--only-binary :all: --constraint constraints.txt" in line for line in from_index)
+    assert "--constraint constraints-gpu.txt" in from_index[0]
+    assert from_index[1].strip().endswith(" setuptools")
+    (wheel,) = re.findall(r"/bin/pip wheel (.*?) &&", steps)
+    assert {"--no-deps", "--no-build-isolation"} <= set(wheel.split())
 
 
 def test_locust_starts_only_under_its_profile_with_options_it_knows() -> None:

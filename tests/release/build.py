@@ -13,7 +13,16 @@ from typing import Final
 from tests.deploy.files import ROOT
 
 PACKAGES: Final = ("service", "models", "export", "loadtest")
-BESIDE: Final = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "NOTICE", "README.md", "constraints.txt", "pyproject.toml")
+BESIDE: Final = (
+    "CHANGELOG.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "NOTICE",
+    "README.md",
+    "constraints-gpu.txt",
+    "constraints.txt",
+    "pyproject.toml",
+)
 """Files beside the packages that an sdist has."""
 
 
