@@ -69,11 +69,15 @@ def metrics_in(expression: str) -> set[str]:
 
 
 def matched_values(expression: str) -> set[tuple[str, str, str]]:
-    """Metric, label and value of every matcher in a PromQL expression; of a pattern each alternative."""
+    """Metric, label and value of every matcher in a PromQL expression; of a pattern each alternative.
+
+    A matcher for anything, as for a variable of the dashboard, selects nothing.
+    """
     return {
         (metric, label, value)
         for metric, matchers in _SELECTOR.findall(expression)
         for label, pattern in _MATCHER.findall(matchers)
+        if pattern != ".*"
         for value in pattern.split("|")
     }
 
@@ -91,8 +95,17 @@ def panels() -> list[dict[str, Any]]:
     return list(json.loads(DASHBOARD.read_text("utf-8"))["panels"])
 
 
+def variables() -> list[dict[str, Any]]:
+    """What can be chosen on the dashboard."""
+    return list(json.loads(DASHBOARD.read_text("utf-8"))["templating"]["list"])
+
+
 def dashboard_expressions() -> Iterator[tuple[str, str]]:
-    """Panel title and PromQL of every query, Grafana's own variable replaced by a fixed range."""
+    """Panel title and PromQL of every query, where all deployments are chosen and Grafana's own range is fixed."""
+    chosen = {"$__rate_interval": "1m", **{f"${variable['name']}": variable["allValue"] for variable in variables()}}
     for panel in panels():
         for target in panel["targets"]:
-            yield panel["title"], target["expr"].replace("$__rate_interval", "1m")
+            expression = target["expr"]
+            for name, value in chosen.items():
+                expression = expression.replace(name, value)
+            yield panel["title"], expression

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 from service.telemetry.records import CHOICES
 from tests.deploy.files import (
@@ -13,6 +14,7 @@ from tests.deploy.files import (
     exported_series,
     metrics_in,
     panels,
+    variables,
 )
 
 
@@ -27,6 +29,25 @@ def test_every_metric_it_asks_for_exists() -> None:
 def test_every_metric_of_the_service_has_a_panel() -> None:
     shown = {m for _, e in dashboard_expressions() for m in metrics_in(e)}
     assert not [family for family, series in exported_families().items() if not series & shown]
+
+
+def test_every_query_asks_for_the_deployments_that_are_chosen_and_for_no_others() -> None:
+    chosen = [f'{variable["name"]}=~"${variable["name"]}"' for variable in variables()]
+    assert chosen == ['namespace=~"$namespace"', 'job=~"$job"'], "what tells two deployments apart, as in the alerts"
+    for panel in panels():
+        for expression in (target["expr"] for target in panel["targets"]):
+            named = re.findall(r"(?<![:\w])rerank_\w+(?:\{(.*?)\})?", expression)
+            assert named
+            assert all(matchers.startswith(", ".join(chosen)) for matchers in named), expression
+
+
+def test_what_can_be_chosen_is_read_from_a_metric_that_is_always_there_and_is_all_by_default() -> None:
+    for variable in variables():
+        assert metrics_in(variable["query"]["query"]) == {"rerank_workers_wanted"}
+        assert metrics_in(variable["query"]["query"]) <= exported_series()
+        assert variable["current"]["value"] == ["$__all"]
+        # Without Kubernetes there is no namespace, and this also matches a label that is not there.
+        assert (variable["includeAll"], variable["allValue"]) == (True, ".*")
 
 
 def test_it_shows_whose_lists_are_served() -> None:
