@@ -18,6 +18,7 @@ from service.access.reading import read_keys
 from service.command import configure
 from service.settings import Settings
 from tests.deploy.files import ROOT
+from tests.service.live import make_settings
 
 UNIT = ROOT / "deploy" / "systemd" / "listwright.service"
 GPU = UNIT.with_name("gpu.conf")
@@ -59,7 +60,7 @@ def test_a_gpu_is_visible_where_it_is_asked_for_and_nowhere_else(service: config
     assert (service["PrivateDevices"], more["PrivateDevices"]) == ("yes", "no")
     name, _, provider = more["Environment"].partition("=")
     assert name == "LISTWRIGHT_PROVIDER"
-    assert Settings(bundles=Path(), provider=provider).provider == "cuda"
+    assert make_settings(provider=provider).provider == "cuda"
 
 
 def test_its_user_can_read_the_keys_that_the_head_installs_and_the_service_takes_them(
