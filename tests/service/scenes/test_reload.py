@@ -119,7 +119,7 @@ def test_a_link_to_nothing_that_is_removed_is_a_change_of_the_refused_file(tmp_p
     async def switch(_: SceneMap) -> None: ...
 
     async def look() -> None:
-        scenes = SceneFile(tmp_path, switch, lambda _: None)
+        scenes = SceneFile(tmp_path, switch, lambda _outcome, _count: None)
         scenes.note(await scenes.renew())
         assert scenes.is_refused
         assert not await scenes.changed()
