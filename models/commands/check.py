@@ -10,6 +10,7 @@ from models.checking.check import survey_file
 from models.checking.report import findings, report_json, report_text
 from models.commands.fields import add_field_options, field_choices
 from models.data.list_file import read_metadata
+from models.data.outputs import require_other_output
 from models.distributed.checking import survey_on_ray
 from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.files import write_json
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the result, write it as JSON if asked, and return the exit status."""
+    require_other_output("--json", arguments.json, arguments.file)
     ray, choices = RayOptions.of(arguments), field_choices(arguments)
     if ray is None:
         survey = survey_file(arguments.file, choices)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from models.commands import check, csv_log, items, simulator
 from models.data.list_writer import write_lists
+from models.data.outputs import require_other_output
 from models.datasets import expedia, movielens, taobao_ad, trivago
 from models.datasets.source import ListSource, Summary
 from models.distributed.cluster import RayOptions, connected
@@ -57,12 +58,21 @@ def _output(arguments: argparse.Namespace) -> AbstractContextManager[None]:
 
 
 def _require_other_output(arguments: argparse.Namespace) -> None:
-    """Refuse to write the list file over what it is made from."""
-    one = [getattr(arguments, name, None) for name in ("path", "items_from")]
-    sources: list[Path] = [*getattr(arguments, "files", []), *(Path(source) for source in one if source is not None)]
-    for source in sources if arguments.output.exists() else []:
-        if source.exists() and source.samefile(arguments.output):
-            raise ValueError(f"--output: {source} is what is to be read, and would be replaced")
+    """Refuse to write the list file, or a folder of parts, over what it is made from."""
+    sources = [*getattr(arguments, "files", []), *_files_of(getattr(arguments, "path", None))]
+    items = getattr(arguments, "items_from", None)
+    require_other_output("--output", arguments.output, *sources, items)
+    if arguments.output.is_dir():
+        for source in [*sources, *([] if items is None else [Path(items)])]:
+            if source.parent.exists() and source.parent.samefile(arguments.output):
+                raise ValueError(f"--output: {source} is what is to be read, and would be deleted")
+
+
+def _files_of(path: Path | None) -> list[Path]:
+    """List the files of a source; beside those of a folder an earlier list file may lie."""
+    if path is None or not path.is_dir():
+        return [] if path is None else [path]
+    return [file for file in path.iterdir() if file.suffix != ".parquet"]
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from models.data.item_table import latest_items, write_items
 from models.data.list_file import read_lists
+from models.data.outputs import require_other_output
 from models.files import ended_by_sigterm
 from models.options import LIST_FILE
 
@@ -26,8 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the items, print how many, and return the exit status."""
-    if arguments.output.exists() and Path(arguments.file).exists() and arguments.output.samefile(arguments.file):
-        raise ValueError(f"--output: {arguments.file} is what is to be read, and would be replaced")
+    require_other_output("--output", arguments.output, arguments.file)
     with ended_by_sigterm():
         records = tqdm(read_lists(arguments.file), unit="list", disable=True if arguments.quiet else None)
         items = latest_items(records)

@@ -13,6 +13,7 @@ from typing import get_args
 
 import torch
 
+from models.data.outputs import require_other_output
 from models.data.reading.stores import source_digest
 from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.distributed.mining import RayFill
@@ -56,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Mine, and print the number of requests and shards."""
     check_at_least(arguments, slates=1, valid_slates=0)
+    require_other_output("--out", arguments.out, arguments.data, arguments.evaluator)
     use_threads(arguments)
     options = MiningOptions(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(MiningOptions)})
     ray = RayOptions.of(arguments)

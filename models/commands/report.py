@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.data.outputs import require_other_output
 from models.files import whole_file
-from models.reporting.contents import Contents
+from models.reporting.contents import CONTENTS_FILE, Contents
 from models.reporting.page import render
 
 
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--output: there is no folder {output.parent}")
     if output.is_dir():
         raise ValueError(f"--output: {output} is a folder; name a file")
+    require_other_output("--output", output, *(folder / CONTENTS_FILE for folder in arguments.runs))
     page = render(_read(arguments.runs))
     with whole_file(output) as partial:
         partial.write_text(page, "utf-8")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
 from models.data.list_file import ListFile
+from models.data.outputs import require_other_output
 from models.data.records import Split
 from models.options import LIST_FILE, check_at_least, parse_weights
 from models.reranking.child import copied, serving
@@ -61,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Re-rank, write the file, and say how many lists were refused."""
     check_at_least(arguments, workers=1, limit=1, window=0, top_n=1)
+    require_other_output("--out", arguments.out, arguments.source, arguments.bundle)
     lists = ListFile(arguments.source)
     options, tally = request_options(arguments), WarningTally()
     metadata = {"source": Path(arguments.source).name, "options": options}

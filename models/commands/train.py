@@ -15,6 +15,7 @@ import torch
 from models.checking.check import survey_file
 from models.checking.report import short_text
 from models.commands.fields import add_field_options, field_choices
+from models.data.outputs import require_other_output
 from models.distributed.cluster import RayOptions, add_ray_options, connected
 from models.distributed.training import train_on_ray
 from models.nets.generator import GeneratorConfig
@@ -70,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, write the run folder, print the report."""
     check_at_least(arguments, dim=1, layers=1, heads=1, list_length=1, field_dim=1)
+    require_other_output("--out", arguments.out, arguments.data, getattr(arguments, "evaluator", None))
     check: Callable[[argparse.Namespace], None] = arguments.check
     ray = RayOptions.of(arguments)
     if ray is not None:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from models.contract.spec import OBJECTIVES
 from models.data.list_file import ListFile, read_metadata
+from models.data.outputs import require_other_output
 from models.data.reading.stores import source_digest
 from models.data.records import ListRecord, Split
 from models.evaluation import scoring
@@ -56,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask the service, write the JSON, print the tables."""
     check_at_least(arguments, k=1)
+    require_other_output("--json", arguments.json, arguments.data)
     file = ListFile(arguments.data)
     count, recorded = _survey(file, arguments.split)
     if not count:

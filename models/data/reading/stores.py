@@ -80,6 +80,15 @@ def absolute_source(source: Path | str) -> str:
     return name if "://" in name else str(Path(name).absolute())
 
 
+def local_path(source: Path | str) -> Path | None:
+    """Return the path of a source of this machine, None for a URL of another one."""
+    name = source_name(source)
+    protocol, separator, path = name.partition("://")
+    if not separator:
+        return Path(name)
+    return Path(path) if protocol in _NO_HOST else None
+
+
 def parts_of(source: Path | str) -> tuple[Part, ...]:
     """List the files of a source, ordered by name.
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.contract.spec import OBJECTIVES
+from models.data.outputs import require_other_output
 from models.data.reading.stores import source_digest
 from models.evaluation.randomised.calibration import calibration
 from models.evaluation.randomised.coverage import CoverageTrial, coverage
@@ -62,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, estimate, print the tables."""
     _check(arguments)
+    require_other_output("--json", arguments.json, arguments.data, arguments.checkpoint)
     checkpoint = load_checkpoint(arguments.checkpoint)
     mixes = [Preferences(weights, triple_of(checkpoint.units)) for weights in arguments.objectives or MIXES]
     observer = LogObserver(

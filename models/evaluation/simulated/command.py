@@ -17,6 +17,7 @@ from typing import Any
 
 from models.baselines.scorers.pointwise import fit_pointwise
 from models.data.list_file import read_lists, read_metadata
+from models.data.outputs import require_other_output
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.evaluation.simulated.comparison import (
     PlannerComparison,
@@ -71,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, value, print the tables."""
     check_at_least(arguments, requests=1, length=1)
+    require_other_output("--json", arguments.json, arguments.data, *arguments.checkpoint)
     checkpoints = [load_checkpoint(path) for path in arguments.checkpoint]
     check_alike(arguments.checkpoint, checkpoints)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.contract.rules.definition import Cap, Rules
+from models.data.outputs import require_other_output
 from models.evaluation.simulated.command import read_cases
 from models.evaluation.simulated.comparison import SimulatedCase, true_values
 from models.evaluation.simulated.ruled_lists import RuledPlanner
@@ -61,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, value, print the table."""
     check_at_least(arguments, requests=1, length=1, head_width=1, beam_width=1)
+    require_other_output("--json", arguments.json, arguments.data, arguments.checkpoint)
     checkpoint = _load(arguments.checkpoint)
     cases = read_cases(arguments.data, arguments.length, arguments.requests)
     preferences = Preferences(arguments.objectives, triple_of(checkpoint.units))
