@@ -18,6 +18,7 @@ from models.files import whole_file
 from models.locks import LockedError, only_one
 from models.nets.checkpoint import CheckpointError
 from models.training.loop import has_begun
+from models.training.value import require_new_run
 
 _LOSSES: Final = 5
 """How often processes may be lost before the run fails."""
@@ -50,9 +51,9 @@ def train_on_ray(work: Work, folder: Path, cluster: RayCluster, *, resume: bool)
 
 def _check_folder(folder: Path, resume: bool) -> None:
     """Check once what every start of the processes would find otherwise."""
-    if has_begun(folder) and not resume:
-        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
-    if resume and not has_begun(folder):
+    if not resume:
+        require_new_run(folder)
+    elif not has_begun(folder):
         raise CheckpointError(f"{folder}: holds no run to resume")
 
 

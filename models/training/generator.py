@@ -22,7 +22,7 @@ from models.nets.generator import GeneratorConfig
 from models.training.distill import DistillOptions, fit_generator
 from models.training.loop import Progress, TrainOptions
 from models.training.processes import Processes
-from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin
+from models.training.value import CHECKPOINT_FILE, METRICS_FILE, origin, require_new_run
 
 FAMILY: Final = "degre"
 
@@ -47,6 +47,8 @@ def train_generator(
     the sequences, the evaluator and the list file do not belong together, none are for validation lists, or `folder`
     and `resume` do not go together (see `loop.fit`).
     """
+    if not resume:
+        require_new_run(folder)
     teacher = load_checkpoint(evaluator)
     manifest = finished_manifest(mined)
     _check_teacher(mined, manifest, evaluator, teacher)

@@ -29,7 +29,7 @@ from models.data.records import Split
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, save_checkpoint
 from models.nets.value import ValueConfig
-from models.training.loop import TrainOptions
+from models.training.loop import TrainOptions, has_begun
 from models.training.processes import Processes
 from models.training.value_choice import Trained, ValueOptions, learnt_splits, train_on
 
@@ -58,6 +58,8 @@ def train_value_model(
     `ValueError` if the file is broken, lacks training lists or lists to choose by, has no field that a choice names, or
     `folder` and `resume` do not go together (see `loop.fit`).
     """
+    if not resume:
+        require_new_run(folder)
     chosen, fields = value_options or ValueOptions(), fields or FieldChoices()
     places = PlaceTally()
     splits, spec = _read(data, chosen, fields, places)
@@ -78,6 +80,15 @@ def train_value_model(
         write_json(folder / METRICS_FILE, metrics)
         save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
     return checkpoint
+
+
+def require_new_run(folder: Path) -> None:
+    """Refuse to begin a run where one began or ended. Raises `ValueError`.
+
+    A run that was cross-fitted may have kept epoch 0, and then leaves no state, but folds and a checkpoint.
+    """
+    if has_begun(folder) or (folder / CHECKPOINT_FILE).exists():
+        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
 
 
 def choose_device(name: str) -> torch.device:

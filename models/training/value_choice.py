@@ -186,11 +186,8 @@ def _by_validation(train: ListArrays, valid: ListArrays, request: _Request) -> _
 def _by_crossfitting(lists: ListArrays, folds: int, request: _Request) -> _Found:
     """Choose epoch and shares by the pooled folds, then train on all lists that long."""
     setup, folder = request.setup, request.folder
-    begun = has_begun(folder)
     finished = (folder / STATE_FILE).exists()  # the last of the fits, behind all folds
-    if begun and not request.resume:
-        raise ValueError(f"{folder}: already holds a run; resume it or choose another folder")
-    if request.resume and not begun:
+    if request.resume and not has_begun(folder):
         raise CheckpointError(f"{folder}: holds no run to resume")
     pooled = crossfit(lists, folds, setup, folder)
     fitted = setup.fit(lists, None, folder, until=pooled.epoch, resume=finished)

@@ -95,6 +95,15 @@ def test_resuming_a_finished_run_changes_nothing(run: Path, tmp_path: Path) -> N
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
+def test_a_generator_does_not_replace_its_evaluator(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluator = run / "evaluator"
+    before = (evaluator / "checkpoint.pt").read_bytes()
+    (evaluator / "last.pt").unlink(missing_ok=True)  # cross-fitting whose best epoch is 0 leaves none
+    assert distil(run, evaluator) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert (evaluator / "checkpoint.pt").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

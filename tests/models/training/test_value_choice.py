@@ -106,6 +106,20 @@ def test_a_cross_fitted_run_is_resumed_to_the_same_end(
     assert "holds no run to resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("left", ["fold-0/epochs.pt", "checkpoint.pt", "last.pt"])
+@pytest.mark.parametrize("folds", ["0", "2"])
+def test_whatever_a_run_left_it_is_not_begun_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: str, folds: str
+) -> None:
+    kept = tmp_path / "run" / left  # of a cross-fitted run of best epoch 0, all but last.pt
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    assert train(log(tmp_path), tmp_path / "run", "--folds", folds, "--no-gate") == 2
+    assert "already holds a run; resume it or choose another folder" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [kept]
+    assert kept.read_bytes() == b"kept"
+
+
 def test_without_test_lists_the_held_out_ones_judge(tmp_path: Path) -> None:
     metrics, _ = trained(log(tmp_path, train=60, valid=0, test=0), tmp_path / "run", "--folds", "3")
     assert metrics["lists"] == {"train": 60}

@@ -14,7 +14,7 @@ from models.evaluation.truth.method import Fit, FitContext
 from models.evaluation.truth.profile import Profile
 from models.nets.value import ValueConfig
 from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, SORT_GEN_OPTIONS
-from models.training.loop import STATE_FILE, TrainOptions
+from models.training.loop import TrainOptions, has_begun
 from models.training.value import train_value_model
 from models.training.value_choice import ValueOptions
 
@@ -75,7 +75,7 @@ class ValueRecipe:
             options=self.trained(context.profile, context.seed),
             device=context.bench.device,
             value_options=self.chosen(context.profile),
-            resume=(context.folder / STATE_FILE).exists(),
+            resume=has_begun(context.folder),
         )
         told = checkpoint.provenance
         verdict = {name: told["verdict"][name] for name in ("outcome", "sentence")}
