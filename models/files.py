@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,21 +19,37 @@ WORK: Final = "work"
 """How the name of a folder ends that holds other files while a partial one is filled."""
 _PARTIAL: Final = "partial"
 _FORMER: Final = "former"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a partial file to write to, and rename it to `path` at the end.
 
-    It lies beside `path` and is deleted if the block fails.
+    It lies beside `path` and is deleted if the block fails. Where there is no more room, the `OSError` names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{_writer()}.{_PARTIAL}")
     try:
-        yield partial
-        partial.replace(path)
+        with named_if_full(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_if_full(path: Path) -> Iterator[None]:
+    """Name `path` in an `OSError` of a full disk.
+
+    Where writing to an open file fails, it names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 @contextmanager
@@ -41,14 +58,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     It lies beside `path` and is deleted if the block fails. A folder that was there is moved aside first and deleted
     when the new one stands. Folders that killed processes of this machine left beside `path` are deleted as well, so
-    only one process at a time may write it (`locks.only_writer`).
+    only one process at a time may write it (`locks.only_writer`). Errors are those of `whole_file`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, former = (path.with_name(f".{path.name}.{_writer()}.{end}") for end in (_PARTIAL, _FORMER))
     _delete_leftovers(path, _PARTIAL, WORK)
     partial.mkdir()
     try:
-        yield partial
+        with named_if_full(path):
+            yield partial
         if path.exists():
             _delete_leftovers(path, _FORMER)
             path.replace(former)

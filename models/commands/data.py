@@ -58,7 +58,7 @@ def _output(arguments: argparse.Namespace) -> AbstractContextManager[None]:
 
 
 def _require_other_output(arguments: argparse.Namespace) -> None:
-    """Refuse to write the list file, or a folder of parts, over what it is made from."""
+    """Refuse to write lists over what they are made from."""
     sources = [*getattr(arguments, "files", []), *_files_of(getattr(arguments, "path", None))]
     items = getattr(arguments, "items_from", None)
     require_other_output("--output", arguments.output, *sources, items)
@@ -69,7 +69,7 @@ def _require_other_output(arguments: argparse.Namespace) -> None:
 
 
 def _files_of(path: Path | None) -> list[Path]:
-    """List the files of a source; beside those of a folder an earlier list file may lie."""
+    """List the files of a source, without list files that an earlier command left there."""
     if path is None or not path.is_dir():
         return [] if path is None else [path]
     return [file for file in path.iterdir() if file.suffix != ".parquet"]

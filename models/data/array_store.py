@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.arrays import Arrays
+from models.files import named_if_full
 
 LARGE: Final = 1 << 28
 """Bytes of all arrays together from which on they are kept on disk."""
@@ -106,6 +107,6 @@ def _mapped(shape: tuple[int, ...], kind: np.dtype[Any], folder: Path) -> NDArra
     if not size:
         return np.zeros(shape, kind)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with named_if_full(folder), tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, not a broken process later
         return np.ndarray(shape, kind, buffer=mmap.mmap(file.fileno(), size))

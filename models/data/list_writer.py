@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from models.data.list_file import METADATA_KEY
 from models.data.list_spool import CHUNK, Spool
 from models.data.records import ListFileError, ListRecord
-from models.files import whole_file, whole_folder
+from models.files import named_if_full, whole_file, whole_folder
 
 
 def write_lists(
@@ -29,7 +29,7 @@ def write_lists(
     require_replaceable(path, parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The file beside `path` vanishes at the end, however that comes about.
-    with tempfile.TemporaryFile(dir=path.parent) as file:
+    with named_if_full(path), tempfile.TemporaryFile(dir=path.parent) as file:
         spool = Spool(path, file)
         spool.fill(records)
         if not spool.rows:

@@ -10,7 +10,7 @@ from models.data.reading.stores import local_path
 
 
 def require_other_output(option: str, output: Path | None, *sources: Path | str | None) -> None:
-    """Refuse an output that is a source, or a file in a source that is a folder.
+    """Refuse an output that is a source, or a file in one.
 
     Links are followed. A folder of part files may get no new files either, but hidden ones and those that begin with an
     underscore, which are no parts. What is None, or a URL of another machine, passes. Raises `ValueError` naming the

@@ -158,9 +158,18 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def save_payload(path: Path, kind: str, payload: Mapping[str, Any]) -> None:
-    """Save plain types and tensors under `path`, whole or not at all."""
-    with whole_file(path) as partial:
-        torch.save({"kind": kind, **payload}, partial)
+    """Save plain types and tensors under `path`, whole or not at all.
+
+    Raises `OSError`, which names `path` if the disk is full.
+    """
+    with whole_file(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save({"kind": kind, **payload}, file)
+        except RuntimeError as error:
+            # PyTorch closes its archive after a failed write, and tells that it is incomplete instead of why.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_payload(path: Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -81,7 +81,7 @@ def absolute_source(source: Path | str) -> str:
 
 
 def local_path(source: Path | str) -> Path | None:
-    """Return the path of a source of this machine, None for a URL of another one."""
+    """Return the path of a source, None for one of another machine."""
     name = source_name(source)
     protocol, separator, path = name.partition("://")
     if not separator:

@@ -27,6 +27,7 @@ from models.datasets.csv_log.sides import Shares
 from models.datasets.csv_log.tally import Tally
 from models.datasets.csv_log.units import Sides, choose_sides
 from models.datasets.csv_log.values import Reading
+from models.files import named_if_full
 
 _IDS: Final = ("request", "item", "user", "session")
 _AMOUNTS: Final = ("price", "gmv")
@@ -82,7 +83,8 @@ class CsvLog:
         """
         require_replaceable(output, parts)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{output.name}.", suffix=".parts", dir=output.parent) as folder:
+        beside = TemporaryDirectory(prefix=f".{output.name}.", suffix=".parts", dir=output.parent)
+        with named_if_full(output), beside as folder:
             sorted_rows = Parts(Path(folder), self._files, self.columns.columns)
             reading = self._read(sorted_rows, quiet)
             sides = choose_sides(sorted_rows, reading, self._options.shares, seed=self._options.seed)

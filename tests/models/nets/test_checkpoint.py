@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -202,8 +202,8 @@ def test_a_failed_write_leaves_the_old_file(
     save_checkpoint(path, checkpoint)
     before = path.read_bytes()
 
-    def fails(_: object, target: Path) -> None:
-        target.write_bytes(b"half")
+    def fails(_: object, target: IO[bytes]) -> None:
+        target.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", fails)
