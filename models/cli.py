@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any, Final
 
 _GROUP: Final = "listwright.commands"
+_INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 _HELP: Final = {
     "data": "turn a source into a list file (Parquet)",
     "train": "train a list value model, or a generator from mined sequences",
@@ -47,9 +49,9 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
-    def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments. Unknown options are named without their values, which may be secret."""
-        parsed, unknown = self.parse_known_args(arguments)
+    def parse_all(self, arguments: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
+        """Parse all arguments into `options`. Unknown ones are named without their values, which may be secret."""
+        parsed, unknown = self.parse_known_args(arguments, options)
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("--")]  # A key may begin with one.
             self.error(f"unrecognized arguments: {' '.join(names or unknown)}")
@@ -60,19 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``listwright COMMAND …`` and return its exit status.
 
     A command module offers ``configure(parser)`` and ``run(arguments) -> int``. It raises `ValueError` for bad input
-    and `OSError` for a file that cannot be read or written; either is printed without a traceback.
+    and `OSError` for a file that cannot be read or written; either is printed without a traceback. So is Ctrl-C.
     """
     _let_sigterm_end_the_first_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {e.name: e for e in entry_points(group=_GROUP)}
     if not arguments or arguments[0] not in commands:
         return _without_command(arguments, sorted(commands, key=lambda name: ([*_HELP, name].index(name), name)))
-    name = arguments[0]
-    module = _load(commands[name])
+    options = argparse.Namespace()
+    try:
+        return _run(commands[arguments[0]], arguments[1:], options)
+    except KeyboardInterrupt:
+        further = "; go on with --resume auto" if hasattr(options, "resume") else ""
+        print(f"listwright {arguments[0]}: interrupted{further}", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(command: EntryPoint, arguments: Sequence[str], options: argparse.Namespace) -> int:
+    """Read the arguments into `options`, run the command, and return its exit status."""
+    name = command.name
+    module = _load(command)
     parser = _Parser(prog=f"listwright {name}", description=module.__doc__)
     module.configure(parser)
     try:
-        return int(module.run(parser.parse_all(arguments[1:])))
+        return int(module.run(parser.parse_all(arguments, options)))
     except (ValueError, OSError) as error:
         print(f"listwright {name}: {error}", file=sys.stderr)
         return 2

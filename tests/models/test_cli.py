@@ -9,6 +9,7 @@ import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise KeyError("a bug keeps its traceback")
     if arguments.problem == "no room":
         raise OSError(28, "No space left on device", "lists.parquet")
+    if arguments.problem == "Ctrl-C":
+        raise KeyboardInterrupt
     if arguments.problem:
         raise ValueError(arguments.problem)
     return int(arguments.status)
@@ -81,6 +84,36 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(capsys: pytest.CaptureFixt
 def test_a_file_that_cannot_be_written_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["data", "--problem", "no room"]) == 2
     assert capsys.readouterr().err == "listwright data: [Errno 28] No space left on device: 'lists.parquet'\n"
+
+
+@pytest.mark.usefixtures("plugged")
+def test_ctrl_c_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "--problem", "Ctrl-C"]) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "listwright data: interrupted\n"
+    assert not printed.out
+
+
+def test_ctrl_c_in_a_training_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: argparse.Namespace) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("models.commands.train.run", interrupted)
+    assert cli.main(["train", "sort-gen", "--data", "lists.parquet", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "listwright train: interrupted; go on with --resume auto\n"
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: EntryPoint) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_load", interrupted)
+    assert cli.main(["report"]) == 130
+    assert capsys.readouterr().err == "listwright report: interrupted\n"
 
 
 @pytest.mark.usefixtures("plugged")
