@@ -18,7 +18,7 @@ from models.contract.manifest import DiversityDefaults, QueueSpec
 from models.contract.spec import OBJECTIVES
 from models.contract.verdict import Verdict
 from models.nets.checkpoint import GENERATOR_KIND, checkpoint_kind, load_checkpoint, load_generator_checkpoint
-from models.options import check_at_least, parse_weights
+from models.options import check_at_least, parse_seed, parse_weights
 from models.planners.objective import objective_formula
 
 
@@ -74,7 +74,7 @@ def _add_proof(group: argparse._ArgumentGroup) -> None:
     add("--no-rules", dest="rules", action="store_false", help=text)
     text = "random and edge requests to prove, and half as many with rules (default: %(default)s)"
     add("--requests", type=int, default=1000, help=text)
-    add("--seed", type=int, default=0, help="seed of those requests (default: %(default)s)")
+    add("--seed", type=parse_seed, default=0, help="seed of those requests (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

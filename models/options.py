@@ -11,6 +11,9 @@ from models.contract.spec import OBJECTIVES
 Weights = tuple[float, float, float]
 """α, β, γ: the weights of clicks, conversions and GMV."""
 
+MOST_SEED: Final = 2**31 - 1
+"""LightGBM takes no larger seed."""
+
 LIST_FILE: Final = "list file: Parquet, a folder of part files, or a URL of either"
 
 
@@ -24,6 +27,17 @@ def parse_weights(text: str) -> Weights:
         raise argparse.ArgumentTypeError(f"must be three numbers of at least 0, not all 0, not {text!r}")
     alpha, beta, gamma = weights
     return alpha, beta, gamma
+
+
+def parse_seed(text: str) -> int:
+    """Read a seed that all libraries take which draw by it. Raises `argparse.ArgumentTypeError`."""
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed <= MOST_SEED:
+        raise argparse.ArgumentTypeError(f"must be a whole number within 0 and {MOST_SEED}, not {text!r}")
+    return seed
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from export.proof.precision import Precision
 from models.contract.manifest import DiversityDefaults, Limits, QueueSpec
 from models.nets.checkpoint import Checkpoint
 from models.nets.value import ListValueModel, ValueConfig
+from models.options import parse_seed
 from models.planners.objective import objective_formula
 
 _QUEUES = (QueueSpec("click", "ctr"), QueueSpec("conversion", "ctr*cvr"), QueueSpec("gmv", "ctr*cvr*price"))
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=get_args(Precision), default="fp32", help="of the blocks (default: %(default)s)")
     add("--no-rules", dest="rules", action="store_false", help="leave out the graph for requests with rules")
     add("--requests", type=int, default=50, help="requests of the proof (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of weights and proof (default: %(default)s)")
+    add("--seed", type=parse_seed, default=0, help="seed of weights and proof (default: %(default)s)")
     return parser
 
 

@@ -13,6 +13,8 @@ from models.datasets.csv_log.columns import ROLES, Fields, parse_pairs
 from models.datasets.csv_log.convert import CsvLog, LogOptions
 from models.datasets.csv_log.sides import Shares
 
+_OF_NO_FILES: Final = ("idna", "punycode", "undefined")
+"""Encodings of host names, and the one that always fails."""
 _GROUPS: Final = {
     "scores": "scores of the ranking stage, such as ctr=pctr,cvr",
     "item_features": "features of the item in this request",
@@ -95,6 +97,10 @@ def _delimiter(text: str) -> str:
 
 def _encoding(text: str) -> str:
     try:
-        return codecs.lookup(text).name
+        name = codecs.lookup(text).name
+        "".encode(name)  # Python's codecs of bytes, such as hex, and of text to text fail here.
     except LookupError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no encoding that Python knows") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no encoding of text that Python knows") from None
+    if name in _OF_NO_FILES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no encoding of files")
+    return name

@@ -18,6 +18,7 @@ from models.distributed.cluster import RayOptions, connected
 from models.distributed.parts import write_parts
 from models.files import ended_by_sigterm
 from models.locks import only_writer
+from models.options import parse_seed
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -105,7 +106,7 @@ def _source(
     )
     text = "write a folder of N part files instead, for sources of millions of lists"
     parser.add_argument("--parts", type=int, default=None, metavar="N", help=text)
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--seed", type=parse_seed, default=0, help="seed of everything random")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(ray=None, workers=None)  # for sources that are read in one sequence
     return parser

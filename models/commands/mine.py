@@ -22,7 +22,15 @@ from models.mining.mine import Fill, check_fields, chosen_lists, long_enough, mi
 from models.mining.miner import LocalSearch, MiningOptions
 from models.mining.shards import MANIFEST_FILE, MinedManifest
 from models.nets.checkpoint import load_checkpoint
-from models.options import LIST_FILE, Weights, add_device_options, check_at_least, parse_weights, use_threads
+from models.options import (
+    LIST_FILE,
+    Weights,
+    add_device_options,
+    check_at_least,
+    parse_seed,
+    parse_weights,
+    use_threads,
+)
 from models.training.value import choose_device
 
 _SAMPLED = "sampled"
@@ -37,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the shards, for example runs/mined")
     add("--slates", type=int, metavar="N", help="training requests, drawn with the seed (default: all)")
     add("--valid-slates", type=int, default=1000, metavar="N", help="validation requests (default: %(default)s)")
-    add("--seed", type=int, default=defaults.seed, help="seed of what is drawn (default: %(default)s)")
+    add("--seed", type=parse_seed, default=defaults.seed, help="seed of what is drawn (default: %(default)s)")
     text = "positions to fill; lists with fewer candidates are skipped (default: the evaluator's horizon)"
     add("--length", type=int, metavar="L", help=text)
     add("--width", type=int, default=defaults.width, metavar="B", help="beam width (default: %(default)s)")

@@ -14,7 +14,7 @@ from models.datasets.given_items import with_items_of
 from models.datasets.simulator import SimulatorConfig
 from models.datasets.source import ListSource
 from models.distributed.cluster import add_ray_options
-from models.options import LIST_FILE
+from models.options import LIST_FILE, parse_seed
 
 _WORLD: Final[Mapping[str, str]] = {
     "candidates": "candidates per request",
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="start from the declared world of docs/world.md; other options change it",
     )
     text = f"seed of the users and items (default: {SimulatorConfig().seed})"
-    add("--world-seed", type=int, default=argparse.SUPPRESS, dest="world_seed", help=text)
+    add("--world-seed", type=parse_seed, default=argparse.SUPPRESS, dest="world_seed", help=text)
     for name, text in _WORLD.items():
         default = getattr(SimulatorConfig(), name)
         help_text = f"{text} ({_defaults(name)})"

@@ -21,7 +21,7 @@ from models.distributed.training import train_on_ray
 from models.nets.generator import GeneratorConfig
 from models.nets.heads import CONTEXTS
 from models.nets.value import HeadKind, ValueConfig
-from models.options import LIST_FILE, add_device_options, check_at_least, parse_weights, use_threads
+from models.options import LIST_FILE, add_device_options, check_at_least, parse_seed, parse_weights, use_threads
 from models.training.crossfit import SMALL_LOG
 from models.training.defaults import EVALUATOR, EVALUATOR_OPTIONS, GENERATOR_OPTIONS, SORT_GEN_OPTIONS
 from models.training.distill import DistillOptions
@@ -266,7 +266,7 @@ def _add_fields(group: argparse._ArgumentGroup, defaults: Mapping[str, Any], tex
     for name, text in texts.items():
         group.add_argument(
             "--" + name.replace("_", "-"),
-            type=type(defaults[name]),
+            type=parse_seed if name == "seed" else type(defaults[name]),
             default=defaults[name],
             metavar="N" if isinstance(defaults[name], int) else "X",
             help=f"{text} (default: %(default)s)",

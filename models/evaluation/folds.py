@@ -21,6 +21,7 @@ from models.evaluation.scoring import ComparedOrders, ListResult, summarise
 from models.evaluation.steps import ExperimentStep, run_command, run_steps
 from models.evaluation.tables import comparison_tables, value_table
 from models.files import write_json
+from models.options import parse_seed
 
 _PACKAGES: Final = ("torch", "onnxruntime", "lightgbm", "numpy", "scipy")
 _ENVIRONMENT: Final = {
@@ -76,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder for everything, for example runs/expedia")
     add("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     add("--only", type=int, nargs="+", metavar="FOLD", help="run these folds only (default: all)")
-    add("--seed", type=int, default=0, help="seed of splits, scores, training and bootstrap (default: 0)")
+    add("--seed", type=parse_seed, default=0, help="seed of splits, scores, training and bootstrap (default: 0)")
     for name, command in (("train", "train sort-gen"), ("export", "export"), ("logs", "evaluate logs")):
         add(f"--{name}", metavar="OPTIONS", help=f"options of `listwright {command}` instead of the recipe's")
 

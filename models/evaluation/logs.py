@@ -27,7 +27,7 @@ from models.evaluation.client import RerankClient
 from models.evaluation.scoring import ComparedOrders, Order
 from models.evaluation.tables import comparison_tables
 from models.files import write_json
-from models.options import Weights, check_at_least, parse_weights
+from models.options import Weights, check_at_least, parse_seed, parse_weights
 from models.reranking.warnings import WarningTally
 
 PRIORS: Final[Mapping[str, str]] = {"click": "ctr", "conversion": "ctr*cvr", "gmv": "ctr*cvr*price"}
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     text = "the sort to beat in an objective; repeatable (default: ctr, ctr*cvr, ctr*cvr*price)"
     add("--prior", action="append", type=_prior, metavar="OBJECTIVE=FORMULA", help=text)
     add("--k", type=int, default=10, help="the k of NDCG@k (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the order that is sent and of the bootstrap (default: 0)")
+    add("--seed", type=parse_seed, default=0, help="seed of the order that is sent and of the bootstrap (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from models.data.slates import list_features
 from models.mining.mine import chosen_lists
 from models.nets.checkpoint import load_checkpoint
 from models.nets.value import ListValueModel
-from models.options import add_device_options, check_at_least, use_threads
+from models.options import add_device_options, check_at_least, parse_seed, use_threads
 from models.planners.search.beam import beam_search
 from models.planners.search.expansions import left_first
 from models.planners.worth import Valuation, Worth
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--slates", type=int, default=128, metavar="N", help="training requests per pass (default: %(default)s)")
     add("--width", type=int, default=8, metavar="B", help="beam width (default: %(default)s)")
     add("--repeats", type=int, default=5, metavar="N", help="passes of each search (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the requests drawn (default: %(default)s)")
+    add("--seed", type=parse_seed, default=0, help="seed of the requests drawn (default: %(default)s)")
     add_device_options(parser)
 
 

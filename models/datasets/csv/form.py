@@ -27,6 +27,7 @@ _NAMED_DELIMITER: Final = re.compile(r'(?i)"?sep=(.)"?')
 """A line before the header that tells Excel the delimiter."""
 
 _HEAD: Final = 1 << 20
+_LONGEST_NAME: Final = 60
 _COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8"),
@@ -101,9 +102,13 @@ def detect_form(path: Path, choices: CsvChoices) -> CsvForm:
     named = _NAMED_DELIMITER.fullmatch(lines[blank].rstrip("\r\n"))
     if named and blank + 1 < len(lines):
         blank += 1
-    delimiter = choices.delimiter or (named[1] if named else _delimiter(lines[blank]))
-    reader = csv.reader(lines[blank:], delimiter=delimiter)
-    header = tuple(name.strip() for name in next(reader))
+    try:
+        delimiter = choices.delimiter or (named[1] if named else _delimiter(lines[blank]))
+        reader = csv.reader(lines[blank:], delimiter=delimiter)
+        header = tuple(name.strip() for name in next(reader))
+    except csv.Error as error:
+        doubt = f"is it text in {encoding}, and is every quote closed?"
+        raise TableError(f"{path}: line {blank + 1}: cannot be read as the header; {doubt} ({error})") from error
     if any("\ufffd" in name for name in header):
         raise undecodable(path, blank + 1, encoding)
     return CsvForm(path, compression, encoding, delimiter, header, blank + reader.line_num)
@@ -126,6 +131,14 @@ def open_text(form: CsvForm) -> Iterator[io.TextIOWrapper]:
     encoding = "utf-8-sig" if form.encoding == "utf-8" else form.encoding
     with open_bytes(form.path, form.compression) as stream:
         yield io.TextIOWrapper(io.BufferedReader(stream), encoding, "surrogateescape", newline="")
+
+
+def shortened(name: str) -> str:
+    """Cut a column's name for a message.
+
+    Read in a wrong encoding, one may be as long as its file.
+    """
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def undecodable(path: Path, line: int, encoding: str) -> TableError:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from models.datasets.csv.form import CsvChoices, TableError, detect_form, open_bytes, open_text, undecodable
+from models.datasets.csv.form import CsvChoices, TableError, detect_form, open_bytes, open_text, shortened, undecodable
 
 BLOCK: Final = 1 << 24
 """Bytes that are parsed at once, and the most that one row may have."""
@@ -48,10 +48,11 @@ class CsvFile:
             raise TableError(f"{self.path}: column {column!r} stands twice in the header, as columns {places}")
         close = difflib.get_close_matches(column.lower(), [name.lower() for name in header], 1, 0.75)
         near = [name for name in header if name.lower() in close]
-        listed = ", ".join(header[:_NAMED]) + (", …" if len(header) > _NAMED else "")
-        hint = f"; is it {near[0]!r}?" if near else f"; the columns are: {listed}"
+        listed = ", ".join(map(shortened, header[:_NAMED])) + (", …" if len(header) > _NAMED else "")
+        hint = f"; is it {shortened(near[0])!r}?" if near else f"; the columns are: {listed}"
         if len(header) == 1:
-            hint += " (one column only: name the delimiter with --delimiter)"
+            other = "" if self.choices.encoding is None else ", or another --encoding"
+            hint += f" (one column only: name the delimiter with --delimiter{other})"
         raise TableError(f"{self.path}: there is no column {column!r}{hint}")
 
     def blocks(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from models.data.list_writer import require_replaceable, write_tables
-from models.datasets.csv.form import CsvChoices
+from models.datasets.csv.form import CsvChoices, shortened
 from models.datasets.csv.reading import CsvFile
 from models.datasets.csv_log.columns import ColumnMap, Fields, map_columns
 from models.datasets.csv_log.lists import part_lists
@@ -149,7 +149,7 @@ class CsvLog:
         roles = self.columns.roles
         self.told.facts += [f"{file.path}: {file.form.text()}" for file in self._files]
         self.told.facts.append(", ".join(f"{role} = {column}" for role, column in roles.items()))
-        ignored = [name or "(no name)" for name in self.columns.ignored(header)]
+        ignored = [shortened(name) or "(no name)" for name in self.columns.ignored(header)]
         if ignored:
             self.told.facts.append(
                 f"ignored: {', '.join(ignored)} (use them with --scores, --item-features, --user-features or "

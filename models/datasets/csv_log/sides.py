@@ -29,7 +29,7 @@ class Shares:
     test: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.valid, self.test) < 0 or self.valid + self.test >= 1:
+        if not (self.valid >= 0 and self.test >= 0 and self.valid + self.test < 1):  # NaN is refused, too.
             raise ValueError(
                 f"--valid {self.valid:g} and --test {self.test:g} must be at least 0 and leave something for train"
             )

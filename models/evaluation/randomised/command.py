@@ -28,7 +28,7 @@ from models.evaluation.tables import interval_text, markdown_table
 from models.files import write_json
 from models.judging.metrics import mean_interval
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import check_at_least, parse_weights
+from models.options import check_at_least, parse_seed, parse_weights
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import triple_of
 
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--head-width", type=int, default=1, metavar="H", help="heads per queue (default: %(default)s)")
     add("--beam-width", type=int, default=1, metavar="W", help="lists held at each step (default: %(default)s)")
     add("--coverage", type=int, metavar="LOGS", help="also draw so many simulated logs and tell the coverage")
-    add("--seed", type=int, default=0, help="seed of the bootstrap and of simulated logs (default: %(default)s)")
+    add("--seed", type=parse_seed, default=0, help="seed of the bootstrap and of simulated logs (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 

@@ -38,7 +38,7 @@ from models.evaluation.simulated.report import (
 )
 from models.files import write_json
 from models.nets.checkpoint import Checkpoint, load_checkpoint
-from models.options import check_at_least, parse_weights
+from models.options import check_at_least, parse_seed, parse_weights
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the checkpoints differ in the number of training lists: pool those of one number only, a line for each",
     )
-    add("--seed", type=int, default=0, help="seed of the pointwise model and the bootstrap (default: %(default)s)")
+    add(
+        "--seed",
+        type=parse_seed,
+        default=0,
+        help="seed of the pointwise model and the bootstrap (default: %(default)s)",
+    )
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 

@@ -36,7 +36,7 @@ from models.datasets.simulated_logs import load
 from models.datasets.simulator import Simulator, SimulatorConfig
 from models.datasets.simulator_values import sigmoid
 from models.evaluation.simulated.comparison import SimulatedCase, true_over_all, true_values
-from models.options import check_at_least
+from models.options import check_at_least, parse_seed
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import Triple
 
@@ -144,8 +144,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table of the context strengths asked for."""
     parser = argparse.ArgumentParser(prog="python -m models.evaluation.simulated.declaration", description=__doc__)
     parser.add_argument("--requests", type=int, default=500, help="requests to plan for (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the requests (default: %(default)s)")
-    parser.add_argument("--world-seed", type=int, default=0, help="seed of users and items (default: %(default)s)")
+    parser.add_argument("--seed", type=parse_seed, default=1, help="seed of the requests (default: %(default)s)")
+    parser.add_argument(
+        "--world-seed", type=parse_seed, default=0, help="seed of users and items (default: %(default)s)"
+    )
     parser.add_argument("--kappa", type=float, nargs="+", default=[0.0, WEAK, MEDIUM, STRONG], metavar="K")
     text = "another value than the declared one, such as prior_noise=0; may be repeated"
     parser.add_argument("--knob", type=_knob, action="append", default=[], metavar="NAME=VALUE", help=text)
@@ -154,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if (chosen.items_from is None) != (chosen.category_feature is None):
         parser.error("--items-from and --category-feature go together")
-    check_at_least(chosen, requests=1, seed=0, world_seed=0)
+    check_at_least(chosen, requests=1)
     print("| κ | lists by | list value | against the sort (95% interval) | clicks | orders | GMV |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for kappa in chosen.kappa:

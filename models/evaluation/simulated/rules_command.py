@@ -30,7 +30,7 @@ from models.nets.checkpoint import (
     load_checkpoint,
     load_generator_checkpoint,
 )
-from models.options import check_at_least, parse_weights
+from models.options import check_at_least, parse_seed, parse_weights
 from models.planners.references.sort_gen import Preferences
 from models.planners.worth import triple_of
 
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--beam-width", type=int, default=4, metavar="W", help="lists held at each step by it (default: %(default)s)")
     add("--objectives", type=parse_weights, default=(5.0, 1.0, 1.0), metavar="A,B,G", help="α,β,γ (default: 5,1,1)")
-    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    add("--seed", type=parse_seed, default=0, help="seed of the bootstrap (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 

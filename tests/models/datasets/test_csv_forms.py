@@ -175,6 +175,23 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     assert block.to_pydict() == {"0": ["1"], "1": ["é"]}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "cp037"])
+def test_a_wrong_encoding_does_not_print_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    command = ["data", "csv", str(tmp_path / "x.csv"), "-o", str(tmp_path / "y.parquet"), "--encoding", encoding]
+    for rows, problem in (
+        (2000, "the columns are: "),
+        (60_000, "line 1: cannot be read as the header; is it text in "),
+    ):
+        (tmp_path / "x.csv").write_text("request;items\n" + "r1;i1\n" * rows, "utf-8")
+        assert main([*command, "--map", "request=query,item=sku", "--quiet"]) == 2
+        told = capsys.readouterr().err
+        assert problem in told
+        assert len(told) < 600
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
 def test_a_line_is_counted_as_an_editor_shows_it(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b'\n"a\nb",c\n"1\r\n2",3\n\n4,5\n')
@@ -189,6 +206,10 @@ def test_a_line_is_counted_as_an_editor_shows_it(tmp_path: Path) -> None:
         (("--delimiter", "ab"), "must be one character"),
         (("--delimiter", '"'), "must be one character"),
         (("--encoding", "klingon"), "'klingon' is no encoding"),
+        (("--encoding", "hex"), "'hex' is no encoding of text"),
+        (("--encoding", "rot13"), "'rot13' is no encoding of text"),
+        (("--encoding", "idna"), "'idna' is no encoding of files"),
+        (("--encoding", "punycode"), "'punycode' is no encoding of files"),
         (("--decimal", ";"), "invalid choice"),
     ],
 )

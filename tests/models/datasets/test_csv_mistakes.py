@@ -147,6 +147,8 @@ def test_a_broken_cell_of_the_second_file_is_named(tmp_path: Path, capsys: pytes
         (("--text", "device"), "--text: column 'device' has no role and is no field"),
         (("--test", "1"), "--valid 0.1 and --test 1 must be at least 0 and leave something for train"),
         (("--valid", "-0.1"), "--valid -0.1 and --test 0.1 must be at least 0"),
+        (("--valid", "nan"), "--valid nan and --test 0.1 must be at least 0"),
+        (("--test", "nan"), "--valid 0.1 and --test nan must be at least 0"),
     ],
 )
 def test_a_mapping_that_does_not_fit_is_refused(

@@ -188,8 +188,6 @@ def test_an_id_of_another_log_is_refused(request_id: str) -> None:
         (["--kappa", "-1"], "kappa"),
         (["--kappa", "inf"], "kappa"),
         (["--items", "10"], "candidates"),
-        (["--seed", "-1"], "seed"),
-        (["--world-seed", "-1"], "seed"),
     ],
 )
 def test_a_wrong_option_is_named_and_nothing_is_written(
