@@ -50,7 +50,10 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def parse_all(self, arguments: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
-        """Parse all arguments into `options`. Unknown ones are named without their values, which may be secret."""
+        """Parse all arguments into `options`.
+
+        Unknown ones are named without their values, which may be secret.
+        """
         parsed, unknown = self.parse_known_args(arguments, options)
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("--")]  # A key may begin with one.

@@ -6,7 +6,6 @@ There are no globals, so a test can build as many apps as it likes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from operator import attrgetter
 from typing import Annotated, Any, Final
@@ -18,6 +17,15 @@ from starlette.types import Receive, Scope, Send
 
 from models.contract.serving import BATCH_PATH, RERANK_PATH
 from service.access.keys import ApiKeys
+from service.app_parts import (
+    AppParts,
+    make_admission,
+    make_batches,
+    make_connections,
+    make_endpoint,
+    make_reranker,
+    watch,
+)
 from service.bundles.registry import Registry
 from service.catalogues.live import Catalogues
 from service.catalogues.source import LiveSource
@@ -27,11 +35,8 @@ from service.inference.dispatcher import Dispatcher
 from service.model_detail import ModelDetail, describe_in_full, find_model
 from service.pages.assets import page_routes
 from service.pages.docs import docs_routes
-from service.ranking.batch import BatchEndpoint, BatchOptions
-from service.ranking.endpoint import EndpointOptions, RerankEndpoint
-from service.ranking.refusing import HeadRefusals
-from service.ranking.rerank import Reranker
-from service.ranking.shadow import Shadow
+from service.ranking.batch import BatchEndpoint
+from service.ranking.endpoint import RerankEndpoint
 from service.scenes.live import Scenes
 from service.scenes.scene import SceneList, encode_scenes
 from service.settings import Settings
@@ -41,10 +46,8 @@ from service.telemetry.records import RequestObserver
 from service.telemetry.request_log import RequestLog
 from service.telemetry.scrape import SCRAPED
 from service.telemetry.spans import Tracing
-from service.timing.admission import Admission, AdmissionOptions
 from service.transport.connections import Connections
 from service.transport.errors import install_error_handlers
-from service.transport.limits import Limits
 from service.transport.methods import answer_methods
 
 _ABOUT = """\
@@ -128,138 +131,32 @@ def create_app(
     items, by default none. `live` is the source of their live values, and `tracing` exports traces; whoever made them
     closes them. Missing `keys` are those of the settings.
     """
-    catalogues = Catalogues() if catalogues is None else catalogues
-    scenes = Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes
-    keys = ApiKeys.of(settings) if keys is None else keys
-    keys.on_swap(metrics.keys.swapped)
-    keys.on_failure(metrics.access.failed)
-    logs = () if request_log is None else (request_log.observe,)
-    batch_logs = () if request_log is None else (request_log.observe_batch,)
-    refusals = None if request_log is None else request_log.refusals
-    admission = Admission(admission_options(settings))
-    metrics.watch(
-        in_flight=lambda: admission.in_flight,
-        queue_depth=lambda: dispatcher.depth,
-        overloaded=lambda: admission.overloaded,
-        ready=lambda: registry.why_not_ready() is None,
-    )
-    shadow = _make_shadow(settings, registry, metrics, dispatcher, admission, catalogues, live, tracing)
-    reranker = Reranker(
+    parts = AppParts(
+        settings=settings,
         registry=registry,
+        metrics=metrics,
         dispatcher=dispatcher,
-        max_candidates=settings.max_candidates,
-        warnings=settings.warnings,
-        scenes=scenes,
-        catalogues=catalogues,
+        admission=make_admission(settings),
+        observers=observers,
+        scenes=Scenes(retry_after_seconds=settings.retry_after_seconds) if scenes is None else scenes,
+        catalogues=Catalogues() if catalogues is None else catalogues,
         live=live,
-        on_error=metrics.model_failed,
-    )
-    options = endpoint_options(settings)
-    endpoint = RerankEndpoint(
-        options=options,
-        keys=keys,
-        admission=admission,
-        reranker=reranker,
-        observers=(metrics.observe, *logs, *observers),
-        refusals=HeadRefusals(
-            retry_after_seconds=settings.retry_after_seconds,
-            count=metrics.refused,
-            log=None if refusals is None else refusals.add,
-            observers=observers,
-            tracing=tracing,
-        ),
-        afterwards=None if shadow is None else shadow.offer,
+        keys=ApiKeys.of(settings) if keys is None else keys,
+        request_log=request_log,
         tracing=tracing,
     )
-    limits = Limits.of(settings)
-    batches = BatchEndpoint(
-        options=batch_options(settings, options, limits),
-        keys=keys,
-        admission=admission,
-        reranker=reranker,
-        batch_observers=(metrics.batches.observe_batch, *batch_logs),
-        observers=(metrics.batches.observe_request, metrics.keys.observe, *logs, *observers),
-        tracing=tracing,
-    )
-    heads = (metrics.head_refused,) if refusals is None else (metrics.head_refused, refusals.head)
-    connections = Connections(
-        limits, on_refuse=metrics.connection_refused, on_head=heads, recorded_paths=(RERANK_PATH, BATCH_PATH)
-    )
-    metrics.watch_connections(
-        connections=lambda: connections.open, unfinished_bytes=lambda: connections.unfinished.total
-    )
-    app = PublicApp(endpoint, batches, settings, connections, keyed=keys.needed)
-    install_error_handlers(app, None if refusals is None else refusals.add)
+    watch(parts)
+    reranker = make_reranker(parts)
+    endpoint, batches = make_endpoint(parts, reranker), make_batches(parts, reranker)
+    app = PublicApp(endpoint, batches, settings, make_connections(parts), keyed=parts.keys.needed)
+    install_error_handlers(app, None if parts.refusals is None else parts.refusals.add)
     answer_methods(app)
     _add_health(app, registry, settings)
-    _add_status(app, settings, registry, metrics, keys, catalogues)
-    _add_scenes(app, scenes, keys)
+    _add_status(app, settings, registry, metrics, parts.keys, parts.catalogues)
+    _add_scenes(app, parts.scenes, parts.keys)
     if settings.pages:
         app.router.routes.extend([*page_routes(), *docs_routes()])
     return app
-
-
-def _make_shadow(
-    settings: Settings,
-    registry: Registry,
-    metrics: Metrics,
-    dispatcher: Dispatcher,
-    admission: Admission,
-    catalogues: Catalogues,
-    live: LiveSource | None,
-    tracing: Tracing | None,
-) -> Shadow | None:
-    """Make the comparison with a second model, if the settings ask for it."""
-    if settings.shadow_bundle is None or not settings.shadow_share:
-        return None
-    name, version = settings.shadow_bundle
-    shadow = Shadow(
-        name=name,
-        version=version,
-        share=settings.shadow_share,
-        registry=registry,
-        dispatcher=dispatcher,
-        admission=admission,
-        budget_seconds=settings.budget_seconds,
-        observe=metrics.observe_shadow,
-        catalogues=catalogues,
-        live=live,
-        tracing=tracing,
-    )
-    registry.on_drain(shadow.stop)
-    return shadow
-
-
-def endpoint_options(settings: Settings) -> EndpointOptions:
-    """Read the options of a request from the settings."""
-    return EndpointOptions(
-        max_body_bytes=settings.max_body_bytes,
-        read_timeout_seconds=settings.read_timeout_seconds,
-        budget_seconds=settings.budget_seconds,
-        enforce_deadlines=settings.deadline_mode == "enforce",
-        retry_after_seconds=settings.retry_after_seconds,
-    )
-
-
-def batch_options(settings: Settings, request: EndpointOptions, limits: Limits) -> BatchOptions:
-    """Read the options of batches; each request has those of `request`, but its own budget."""
-    return BatchOptions(
-        request=replace(request, budget_seconds=settings.batch_budget_seconds),
-        max_body_bytes=limits.batch_bytes,
-        at_once=settings.max_batch,
-        most=settings.max_in_flight,
-        most_bytes=limits.unfinished_bytes,
-    )
-
-
-def admission_options(settings: Settings) -> AdmissionOptions:
-    """Read the options of admission from the settings."""
-    return AdmissionOptions(
-        limit=settings.max_in_flight,
-        target_seconds=settings.queue_target_ms / 1e3,
-        interval_seconds=settings.queue_interval_ms / 1e3,
-        enforce=settings.deadline_mode == "enforce",
-    )
 
 
 def _add_health(app: FastAPI, registry: Registry, settings: Settings) -> None:

@@ -79,7 +79,7 @@ FLOORS = {
         "telemetry",
         "ranking status pages engine_bench",
         "engines",
-        "model_detail",
+        "model_detail app_parts",
         "admin app",
         "server",
         "workers",

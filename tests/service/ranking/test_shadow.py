@@ -164,7 +164,7 @@ def test_it_goes_first_when_anything_else_is_to_be_done(monkeypatch: pytest.Monk
         made.append(Admission(options))
         return made[-1]
 
-    monkeypatch.setattr("service.app.Admission", make)
+    monkeypatch.setattr("service.app_parts.Admission", make)
     with shadowed(fake_model(), next_model(engine)) as live:
         made[0].enter()  # One more request is in progress, and does nothing.
         for n in range(1, 4):
