@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(arguments, options)
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("--")]  # A key may begin with one.
-            self.error(f"unrecognized arguments: {' '.join(names or unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(names or [unknown[0].partition('=')[0]])}")
         return parsed
 
 

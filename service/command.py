@@ -69,14 +69,16 @@ def choose_default(settings: Settings) -> Settings:
     """Return the settings with the folder's only model as the default, if they name none.
 
     A folder with nothing in it decides nothing: its models may come later, and without a setting the first that goes
-    live is the default. Raises `SettingsError` if there are several to choose from, or not the one that is named.
+    live is the default. Raises `SettingsError` if there are several to choose from, or no folder of the one that is
+    named; a version that cannot be read may be mended while the service waits for it.
     """
     if settings.default_model == NO_DEFAULT:
         return settings
     setting = "LISTWRIGHT_DEFAULT_MODEL (--default-model)"
-    names = list(BundleFolder(settings.bundles).scan().bundles)
+    folder = BundleFolder(settings.bundles)
+    names = list(folder.scan().bundles)
     if settings.default_model is not None:
-        if names and settings.default_model not in names:
+        if names and folder.is_gone(settings.default_model):
             found = f"{settings.bundles}; there is: {', '.join(names)}"
             raise SettingsError(f"{setting}: there is no bundle {settings.default_model!r} in {found}")
         return settings

@@ -58,20 +58,21 @@ _ANSWERS: Final = (
         windows={"window": 5 * MINUTE},
         limits={"share": 0.05},
         floors={"floor": 100},
-        # Connections that are refused never become requests, but for `unfinished`: those are refused as well.
+        # Connections that are refused never become requests, but for some of `unfinished`, which count twice then: a
+        # head or a batch that is refused so is among no other requests.
         expr="""\
 (
   sum by (@by) (rate(rerank_rejected_total{reason=~"overloaded|shed"}[@window]))
-    + sum by (@by) (rate(rerank_connections_refused_total{reason!="unfinished"}[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
 )
   /
 (
   sum by (@by) (rate(rerank_slo_valid_total{objective="latency"}[@window]))
-    + sum by (@by) (rate(rerank_connections_refused_total{reason!="unfinished"}[@window]))
+    + sum by (@by) (rate(rerank_connections_refused_total[@window]))
 ) > @share
   and
 sum by (@by) (increase(rerank_slo_valid_total{objective="latency"}[@window]))
-  + sum by (@by) (increase(rerank_connections_refused_total{reason!="unfinished"}[@window])) >= @floor
+  + sum by (@by) (increase(rerank_connections_refused_total[@window])) >= @floor
 """,
         summary="{{ $value | humanizePercentage }} of what arrives is refused",
         description=(

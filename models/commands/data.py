@@ -12,6 +12,7 @@ from tqdm import tqdm
 from models.commands import check, csv_log, items, simulator
 from models.data.list_writer import write_lists
 from models.data.outputs import require_other_output
+from models.data.reading.stores import local_path
 from models.datasets import expedia, movielens, taobao_ad, trivago
 from models.datasets.source import ListSource, Summary
 from models.distributed.cluster import RayOptions, connected
@@ -64,8 +65,8 @@ def _require_other_output(arguments: argparse.Namespace) -> None:
     items = getattr(arguments, "items_from", None)
     require_other_output("--output", arguments.output, *sources, items)
     if arguments.output.is_dir():
-        for source in [*sources, *([] if items is None else [Path(items)])]:
-            if source.parent.exists() and source.parent.samefile(arguments.output):
+        for source in [*sources, *([] if items is None else [local_path(items)])]:
+            if source is not None and source.parent.exists() and source.parent.samefile(arguments.output):
                 raise ValueError(f"--output: {source} is what is to be read, and would be deleted")
 
 
@@ -73,7 +74,7 @@ def _files_of(path: Path | None) -> list[Path]:
     """List the files of a source, without list files that an earlier command left there."""
     if path is None or not path.is_dir():
         return [] if path is None else [path]
-    return [file for file in path.iterdir() if file.suffix != ".parquet"]
+    return [file for file in path.iterdir() if file.is_file() and file.suffix != ".parquet"]
 
 
 def _convert(arguments: argparse.Namespace) -> int:

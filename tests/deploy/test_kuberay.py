@@ -111,7 +111,7 @@ cd "$(dirname "$0")" || exit 1
 echo "$*" >> asked
 case "$*" in
     *jobDeploymentStatus*)
-        state=$(head --lines=1 states); sed --in-place 1d states
+        state=$(head -n 1 states); tail -n +2 states > rest; mv rest states
         [[ $state == away ]] && exit 1
         echo "$state" ;;
     *jobStatus*) cat result ;;

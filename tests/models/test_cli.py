@@ -213,3 +213,10 @@ def test_the_installed_command_is_this_one() -> None:
     done = subprocess.run([command, "nonsense"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "unknown command 'nonsense'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["-api-keys", "s3cr3t-key"], ["-api-keys=s3cr3t-key"]])
+def test_neither_are_those_behind_one_hyphen(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["serve", *words])
+    assert capsys.readouterr().err.endswith("error: unrecognized arguments: -api-keys\n")

@@ -107,11 +107,19 @@ def test_a_default_model_that_is_not_among_those_of_the_folder_is_an_error(serve
     Path("bundles").mkdir()
     assert serve("--default-model", "later") == 0  # It may come with the others.
     put("a/1", "b/1")
-    Path("bundles", "later").mkdir()  # A folder without a version is no model yet.
     with pytest.raises(SettingsError) as caught:
         serve("--default-model", "later")
     setting = "LISTWRIGHT_DEFAULT_MODEL (--default-model)"
     assert str(caught.value) == f"{setting}: there is no bundle 'later' in bundles; there is: a, b"
+    assert [settings.default_model for settings in served] == ["later"]
+
+
+def test_a_default_model_that_cannot_be_read_is_waited_for(served: list[Settings]) -> None:
+    put("a/1", "b/1")
+    folder = Path("bundles", "later", "1")
+    folder.mkdir(parents=True)
+    (folder / MANIFEST_FILE).symlink_to("nowhere")
+    assert serve("--default-model", "later") == 0
     assert [settings.default_model for settings in served] == ["later"]
 
 

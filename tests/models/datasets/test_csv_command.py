@@ -48,6 +48,15 @@ def test_the_log_is_never_replaced_by_its_lists(tmp_path: Path, capsys: pytest.C
     assert path.read_bytes() == log
 
 
+def test_lists_may_lie_in_a_folder_beside_their_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lists").mkdir()
+    out = tmp_path / "lists" / "lists.parquet"
+    for _ in range(2):  # The second time they are there.
+        assert main(["data", "movielens", "--path", str(tmp_path), "-o", str(out), "--quiet"]) == 2
+        assert "--output" not in capsys.readouterr().err  # It is the ratings that are missing.
+        out.touch()
+
+
 def test_what_was_begun_is_deleted_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "log.csv", simple_rows(5))
     began, before = list[str](), signal.getsignal(signal.SIGTERM)

@@ -151,6 +151,16 @@ def test_the_file_that_items_come_from_is_never_replaced(shop: Path, capsys: pyt
     assert shop.read_bytes() == before
 
 
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_folder_of_parts_never_replaces_the_one_that_items_come_from(
+    form: str, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--items-from", form.format(shop), "--category-feature", "kind", "--parts", "2", "-o", str(shop.parent)]
+    assert main(["data", "simulator", *options]) == 2
+    assert f"--output: {shop} is what is to be read, and would be deleted" in capsys.readouterr().err
+    assert shop.exists()
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [

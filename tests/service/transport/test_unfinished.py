@@ -154,6 +154,16 @@ def test_an_answer_while_a_batch_comes_is_its_own_outcome() -> None:
         eventually(lambda: live.series("rerank_batch_duration_seconds_count", outcome="rejected") == 1)
 
 
+def test_a_request_that_has_its_answer_is_not_counted_again() -> None:
+    with live_app(fake_model()) as live, connected(live.port) as client:
+        client.send(head(None, CHUNKED | {"Content-Type": "text/plain"}) + b"1\r\n{\r\n")
+        assert_problem(client.answer(), 415, "unsupported-media-type")
+        client.send(b"x\r\n")
+        assert client.read() is None
+        assert [(record.outcome, record.status) for record in live.records] == [("invalid", 415)]
+        assert live.series("rerank_heads_refused_total", reason="malformed-http") == 0
+
+
 def test_a_request_that_never_begins_is_told_of_by_its_connection() -> None:
     engine = FakeEngine()
     engine.hold.clear()
