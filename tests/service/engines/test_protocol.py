@@ -240,7 +240,7 @@ def test_a_worker_that_does_not_read_its_answers_is_left_and_others_go_on(
             with socket.socket(socket.AF_UNIX) as deaf:
                 deaf.connect(str(path))
                 deaf.sendall(frame(HELLO) + frame(run(0, 7)))
-                await until(lambda: len(process.callers) == 2)
+                await until(lambda: "does not read its answers" in caplog.text)
                 await until(lambda: len(process.callers) == 1)
                 return await one.ask(2)
 
