@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,13 +17,8 @@ from service.bundles.model import Model
 from service.bundles.registry import Registry
 from service.bundles.renewing import Renewal, Result
 from service.catalogues.live import Catalogues
-from service.telemetry.objectives import TARGET_SHARE
+from service.telemetry.objectives import SERVICE_OBJECTIVES, TARGET_SHARE
 from service.telemetry.rolling import Gathered, WindowCounts
-
-_OBJECTIVES: Final = {
-    "in-time": "valid requests answered with a list within the budget",
-    "not-degraded": "lists that are the model's",
-}
 
 
 class Health(BaseModel):
@@ -248,7 +243,7 @@ def describe_slo(found: Gathered, budget_seconds: float) -> Slo:
         requests=first.requests,
         p99_seconds=first.p99_seconds,
         objectives=[
-            SloStatus(name=o.name, description=_OBJECTIVES[o.name], target=TARGET_SHARE, current=o.current)
+            SloStatus(name=o.name, description=SERVICE_OBJECTIVES[o.name], target=TARGET_SHARE, current=o.current)
             for o in first.objectives
         ],
         windows=windows,
@@ -265,7 +260,7 @@ def _window(counts: WindowCounts, budget_seconds: float) -> SloWindow:
         p99_seconds=_number(counts.quantile(0.99, budget_seconds)),
         objectives=[
             SloCount(name=name, valid=valid, good=good, current=good / valid if valid else None)
-            for name, (valid, good) in zip(_OBJECTIVES, pairs, strict=True)
+            for name, (valid, good) in zip(SERVICE_OBJECTIVES, pairs, strict=True)
         ],
     )
 

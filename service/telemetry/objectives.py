@@ -14,7 +14,12 @@ from service.telemetry.rolling import RollingCounts
 TARGET_SHARE: Final = 0.99
 """Share of good requests that each objective asks for."""
 
-_NAMES: Final = ("latency", "model")
+SERVICE_OBJECTIVES: Final = {
+    "latency": "valid requests answered with a list within the budget",
+    "model": "lists that are the model's",
+}
+"""What each objective counts as good, by name."""
+
 _LABEL: Final = "objective"
 _VALID: Final = "rerank_slo_valid"
 _GOOD: Final = "rerank_slo_good"
@@ -36,7 +41,7 @@ class Objectives(Collector):
         make.registry.register(self)
         text = "Share of good requests that an objective asks for."
         target = make.gauge("rerank_slo_target", text, "max", (_LABEL,))
-        for name in _NAMES:
+        for name in SERVICE_OBJECTIVES:
             target.labels(name).set(TARGET_SHARE)
 
     def describe(self) -> Sequence[Metric]:
@@ -47,6 +52,6 @@ class Objectives(Collector):
         """Yield the metrics with their samples, all of one moment."""
         valid, in_time, lists, own = self.recent.totals()
         for metric, counts in zip(self.describe(), ((in_time, own), (valid, lists)), strict=True):
-            for name, count in zip(_NAMES, counts, strict=True):
+            for name, count in zip(SERVICE_OBJECTIVES, counts, strict=True):
                 metric.add_sample(f"{metric.name}_total", {_LABEL: name}, float(count))
             yield metric

@@ -70,8 +70,8 @@ def test_the_slo_page_says_where_the_objectives_stand() -> None:
         slo = live.get("/v1/slo").json
         assert (slo["budget_seconds"], slo["window_seconds"], slo["requests"]) == (60, 60, 1)
         assert {o["name"]: (o["target"], o["current"]) for o in slo["objectives"]} == {
-            "in-time": (0.99, 1.0),
-            "not-degraded": (0.99, 1.0),
+            "latency": (0.99, 1.0),
+            "model": (0.99, 1.0),
         }
         assert (slo["workers"], slo["complete"]) == (1, True)
         assert [window["seconds"] for window in slo["windows"]] == [60, 300, 1800]
@@ -79,7 +79,7 @@ def test_the_slo_page_says_where_the_objectives_stand() -> None:
             assert window["requests"] == 1
             assert window["p99_seconds"] == slo["p99_seconds"]
             names = [(o["name"], o["good"], o["valid"], o["current"]) for o in window["objectives"]]
-            assert names == [("in-time", 1, 1, 1.0), ("not-degraded", 1, 1, 1.0)]
+            assert names == [("latency", 1, 1, 1.0), ("model", 1, 1, 1.0)]
 
 
 def test_a_fast_refusal_is_not_a_good_answer() -> None:
