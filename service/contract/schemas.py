@@ -34,7 +34,8 @@ PartitionField = Annotated[
     Literal["bfs", "dfs"], Meta(description="Way of dealing candidates out to queues. Missing: the bundle's.")
 ]
 Source = Literal["model", "formula", "input"]
-DegradedReason = Literal["deadline", "wait", "model-error"]
+LateReason = Literal["deadline", "wait"]
+DegradedReason = Literal[LateReason, "model-error"]
 _DEGRADED: Final = (
     "deadline: the model was not done shortly before the deadline; wait: it could not have been in time, so it was not "
     "asked; model-error: it failed."

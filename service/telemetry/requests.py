@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, get_args
 
-from service.contract.schemas import DegradedReason
+from service.contract.problems import KINDS
+from service.contract.schemas import DegradedReason, LateReason
 from service.telemetry import records
 from service.telemetry.instruments import Instruments
 from service.telemetry.records import RequestRecord
@@ -18,7 +19,7 @@ _SECONDS: Final = tuple(ms / 1e3 for ms in (1, 2, 4, 6, 8, 10, 13, 16, 19, 22, 2
 _STAGE_SECONDS: Final = (0.00005, 0.0001, 0.0002, 0.0005, *_SECONDS)
 _CANDIDATES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _BATCH: Final = (1, 2, 4, 8, 16, 32, 64)
-_REJECTED: Final = ("not-ready", "overloaded", "shed")
+_REJECTED: Final = tuple(kind.slug for kind in KINDS if kind.status == 503)
 
 
 def duration_edges(budget: float) -> list[float]:
@@ -43,10 +44,10 @@ class RequestMetrics:
         self._make_reasons(make)
 
     def _make_reasons(self, make: Instruments) -> None:
-        reasons = get_args(DegradedReason)
-        self._degraded = make.counts("rerank_degraded_total", "Lists that are not the model's.", "reason", reasons)
+        text = "Lists that are not the model's."
+        self._degraded = make.counts("rerank_degraded_total", text, "reason", get_args(DegradedReason))
         text = "Lists that deadlines, had they been enforced, would have taken from the model."
-        self._would_degrade = make.counts("rerank_would_degrade_total", text, "reason", reasons[:2])
+        self._would_degrade = make.counts("rerank_would_degrade_total", text, "reason", get_args(LateReason))
         self._rejected = make.counts("rerank_rejected_total", "Requests answered 503.", "reason", _REJECTED)
         text = (
             "Lists that are not degraded, by who made them: the model's plan, the sort's list where the model valued "
