@@ -153,22 +153,26 @@ class EndingProtocol(HttpToolsProtocol):
     def _give_up_request(self, problem: Problem) -> bool:
         """Drop the request whose body is faulty; an answered one gets no second answer.
 
-        Tells whether its handler records it: by the answer that it has, or by the `problem`.
+        Tells whether it is recorded: by the answer that it has, or by the `problem`.
         """
-        scope = cast("dict[str, Any]", self.scope)
-        recorded = scope["method"] == "POST" and scope["path"] in self._connections.recorded_paths
         if self._discards() or self.cycle.response_started:
             self._farewell = b""
-            return recorded
+            return self._is_recorded()
         self._unanswered -= 1
         if self.pipeline and self.pipeline[0][0] is self.cycle:
             self.pipeline.popleft()  # It has not begun, and never will; earlier ones are in progress.
             return False
-        scope[ANSWERED_KEY] = problem
+        cast("dict[str, Any]", self.scope)[ANSWERED_KEY] = problem
         self.cycle.disconnected = True
         self.cycle.waiting_for_100_continue = False  # Or it would write that when it begins, after the last answer.
         self.cycle.message_event.set()
-        return recorded
+        return self._is_recorded()
+
+    def _is_recorded(self) -> bool:
+        """Tell whether the request that is read is recorded, by its handler or a refusal."""
+        scope = cast("dict[str, Any]", self.scope)  # Of a refused one it is not complete.
+        own = scope.get("method") == "POST" and scope.get("path") in self._connections.recorded_paths
+        return self._refused or own
 
     def _say_farewell(self) -> None:
         """Write the last answer, and close after the client has had a moment to read.
